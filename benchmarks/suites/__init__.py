@@ -1,0 +1,1 @@
+"""Suites: task x agents x budget, as data."""

@@ -1,0 +1,1 @@
+"""Music as data: pitches, intervals, modes, motion, scores, and their files."""

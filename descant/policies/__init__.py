@@ -1,0 +1,1 @@
+"""Policies: an encoder for the observation, a trunk, heads."""

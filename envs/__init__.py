@@ -1,0 +1,1 @@
+"""Environments: pure tasks, registered by name."""

@@ -1,0 +1,1 @@
+"""Reward modules: pure functions over transitions, with explanations."""
