@@ -1,0 +1,51 @@
+"""Engraved scores as SVG, by Verovio."""
+
+from __future__ import annotations
+
+import os
+
+from descant.errors import DescantError
+from descant.files import write_atomically
+from descant.music.musicxml import Colours, to_musicxml
+from descant.music.scores import Score
+
+SCALE = 50  # percent: staves about 36 pixels high
+MAX_HEIGHT = 60_000  # Verovio's limit
+OPTIONS = {
+    "scale": SCALE,
+    "pageHeight": MAX_HEIGHT,
+    "adjustPageHeight": True,
+    "adjustPageWidth": True,
+    "header": "none",
+    "footer": "none",
+    # Several SVGs may stand in one HTML page: no ids on elements, symbols named after the score's checksum.
+    "svgHtml5": True,
+    "xmlIdChecksum": True,
+    "svgRemoveXlink": True,
+}
+
+
+def to_svg(score: Score, colours: Colours | None = None, width: int = 1400) -> str:
+    """The score as a self-contained SVG on one page, at most `width` pixels wide and cut to its content.
+
+    `colours` maps (voice, note), both from 0, to a CSS colour such as `#d00000`. DescantError where a length
+    is not a multiple of a 64th note, or the score is too long for a page.
+    """
+    import verovio
+
+    verovio.enableLog(verovio.LOG_OFF)
+    toolkit = verovio.toolkit()
+    toolkit.setOptions(OPTIONS | {"pageWidth": width * 100 // SCALE})
+    loaded = toolkit.loadData(to_musicxml(score, colours))
+    if not loaded or toolkit.getPageCount() != 1:
+        raise DescantError(
+            f"The score does not fit on a page {width} pixels wide. Widen it, or engrave fewer bars."
+        )
+    return str(toolkit.renderToSVG(1))
+
+
+def write_svg(
+    score: Score, path: str | os.PathLike[str], colours: Colours | None = None, width: int = 1400
+) -> None:
+    """Write the score as SVG; DescantError where `path` can't be written."""
+    write_atomically(path, to_svg(score, colours, width).encode())
