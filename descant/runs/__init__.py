@@ -3,8 +3,8 @@
 from .checkpoints import Checkpoint, checkpoint_exists, load_checkpoint, save_checkpoint
 from .digests import content_hash, sha256
 from .folders import RunFolder, find_checkpoint
+from .interrupts import Interrupt, interruptible
 from .metrics import MetricsFile, read_metrics
-from .progress import Interrupt, Reporter, interruptible, progress
 from .rngs import restore_rng, rng_state
 from .tracking import (
     JsonlTracker,
@@ -21,7 +21,6 @@ __all__ = [
     "JsonlTracker",
     "MetricsFile",
     "MultiTracker",
-    "Reporter",
     "RunFolder",
     "TensorBoardTracker",
     "Tracker",
@@ -32,7 +31,6 @@ __all__ = [
     "interruptible",
     "load_checkpoint",
     "make_tracker",
-    "progress",
     "read_metrics",
     "restore_rng",
     "rng_state",

@@ -16,5 +16,5 @@ def sha256(path: Path) -> str:
 
 def content_hash(content: Any) -> str:
     """Hex SHA-256 of a JSON-able value: equal content, equal hash, whatever the order of its keys."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

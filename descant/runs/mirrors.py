@@ -81,6 +81,11 @@ class WandbTracker(Tracker):
         self._run.define_metric("step", hidden=True)
         self._run.define_metric("*", step_metric="step")
 
+    @property
+    def url(self) -> str | None:
+        """The run's page; None offline."""
+        return self._run.url
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log({"step": step, **_mirrored(values)}, step=self._record, commit=True)
         self._record += 1
