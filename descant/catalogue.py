@@ -1,0 +1,62 @@
+"""What ships with descant, by name: lazy strings alone, so that nothing is imported before it is used."""
+
+from __future__ import annotations
+
+from descant.registry import agents, commands, rewards, suites, tasks
+
+ENVIRONMENTS = {
+    "descant/Counterpoint-v0": "descant.envs.counterpoint:Counterpoint",
+}
+
+AGENTS = {
+    "random": "descant.agents.random:Random",
+    "exact": "descant.agents.exact:Exact",
+    "reinforce": "descant.agents.reinforce:Reinforce",
+    "sb3/ppo": "descant.agents.sb3:PPO",
+    "sb3/a2c": "descant.agents.sb3:A2C",
+    "sb3/dqn": "descant.agents.sb3:DQN",
+    "sb3/maskable-ppo": "descant.agents.sb3:MaskablePPO",
+}
+
+REWARDS = {
+    "fux": "descant.rewards.fux:Fux",
+}
+
+COMMANDS = {
+    "list": "descant.commands.list:List",
+    "train": "descant.commands.train:Train",
+    "evaluate": "descant.commands.evaluate:Evaluate",
+    "compose": "descant.commands.compose:Compose",
+    "check": "descant.commands.check:Check",
+    "solve": "descant.commands.solve:Solve",
+    "bench": "descant.benchmarks.command:Bench",
+    "report": "descant.benchmarks.command:Report",
+}
+
+SUITES = {
+    "quick": "descant.benchmarks.suites.quick:QUICK",
+}
+
+
+def register_builtins() -> None:
+    """Fill the registries and tell Gymnasium of the environments."""
+    import gymnasium
+
+    for registry, entries in (
+        (agents, AGENTS),
+        (rewards, REWARDS),
+        (tasks, ENVIRONMENTS),
+        (commands, COMMANDS),
+        (suites, SUITES),
+    ):
+        for name, target in entries.items():
+            registry.register(name, target)
+    for name in ENVIRONMENTS:
+        if name not in gymnasium.registry:
+            gymnasium.register(
+                id=name,
+                entry_point="descant.shells:TaskEnv",
+                vector_entry_point="descant.shells:TaskVectorEnv",
+                kwargs={"task": name},
+                order_enforce=True,
+            )

@@ -1,0 +1,73 @@
+"""Make and list what plugs in by name: agents and rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from descant.errors import DescantError
+from descant.registry import agents, rewards
+
+if TYPE_CHECKING:
+    from descant.agent import Agent
+    from descant.tasks import Reward
+
+
+def make_agent(name: str, env: Any, **config: Any) -> Agent:
+    """An agent by name on a vector environment, a single one, or an environment id.
+
+    >>> agent = make_agent("reinforce", "descant/Counterpoint-v0", seed=1)
+    """
+    from descant.agent import as_vector_env, make_config
+
+    kind = agents.get(name)
+    options = make_config(kind, config)
+    made: Agent = kind(as_vector_env(env, getattr(options, "num_envs", 1)), options)
+    return made
+
+
+def load_agent(path: str | Path, env: Any = None) -> Agent:
+    """The agent of a run folder or a checkpoint; with `env` it can go on learning there."""
+    from descant.agent import as_vector_env
+    from descant.runs.checkpoints import load_checkpoint
+    from descant.runs.folders import find_checkpoint
+
+    checkpoint = load_checkpoint(find_checkpoint(Path(path)))
+    kind = agents.get(checkpoint.manifest["agent"])
+    loaded: Agent = kind.from_checkpoint(checkpoint, None if env is None else as_vector_env(env))
+    return loaded
+
+
+def make_reward(spec: str | Mapping[str, Any] | Reward) -> Reward:
+    """A reward by name ("fux"), or by name and options ({"name": "fux", "weights": {...}})."""
+    if isinstance(spec, str):
+        made: Reward = rewards.get(spec)()
+        return made
+    if isinstance(spec, Mapping):
+        options = dict(spec)
+        if "name" not in options:
+            raise DescantError(f"A reward needs a 'name': one of {', '.join(rewards.names())}.")
+        made = rewards.get(options.pop("name"))(**options)
+        return made
+    return spec
+
+
+def list_agents() -> list[str]:
+    """Names of all agents, third parties' included."""
+    return agents.names()
+
+
+def list_rewards() -> list[str]:
+    """Names of all rewards, third parties' included."""
+    return rewards.names()
+
+
+def register_agent(name: str, target: Any) -> None:
+    """Add an agent: its class or a lazy "package.module:Class"."""
+    agents.register(name, target)
+
+
+def register_reward(name: str, target: Any) -> None:
+    """Add a reward: its class or a lazy "package.module:Class"."""
+    rewards.register(name, target)

@@ -1,0 +1,88 @@
+"""Names for things that plug in: agents, rewards, tasks, commands, suites.
+
+An entry is the thing itself or a lazy string `"package.module:attribute"`, imported when first asked for. The
+wings meet here: they are looked up by name, so that none of them has to import another.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any, Generic, TypeVar, cast
+
+from descant.errors import DescantError, did_you_mean
+
+T = TypeVar("T")
+
+
+def load(target: str) -> Any:
+    """Import `"module:attribute"`. Raises DescantError where either part is missing."""
+    module_name, colon, attribute = target.partition(":")
+    if not (module_name and colon and attribute):
+        raise DescantError(f"{target!r} names no object: write it as 'package.module:attribute'.")
+    try:
+        found = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ImportError as error:
+        raise DescantError(f"{target!r} can't be imported: {error}. Is its package installed?") from error
+    except AttributeError as error:
+        raise DescantError(f"{target!r} can't be found: {error}.") from error
+    return found
+
+
+class Registry(Generic[T]):
+    """Names of one kind of thing, each a value or a lazy `"module:attribute"`."""
+
+    def __init__(self, kind: str, entry_points: str | None = None) -> None:
+        self.kind = kind
+        self.group = entry_points
+        self._entries: dict[str, T | str] = {}
+        self._scanned = entry_points is None
+
+    def register(self, name: str, target: T | str) -> None:
+        """Add `name`. Registering the same target twice is harmless, another under the same name an error."""
+        if name in self._entries and self._entries[name] != target:
+            raise DescantError(
+                f"{self.kind} {name!r} is already registered as {self._entries[name]!r}: choose another name."
+            )
+        self._entries[name] = target
+
+    def get(self, name: str) -> T:
+        """The thing called `name`, imported if lazy; `"module:attribute"` is taken as it stands."""
+        if name not in self._entries:
+            self._scan()
+        if name in self._entries:
+            entry = self._entries[name]
+            return cast(T, load(entry)) if isinstance(entry, str) else entry
+        if ":" in name:
+            return cast(T, load(name))
+        raise DescantError(f"Unknown {self.kind} {name!r}.{did_you_mean(name, self._entries)}")
+
+    def names(self) -> list[str]:
+        """All names, sorted; third parties' included."""
+        self._scan()
+        return sorted(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        self._scan()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def _scan(self) -> None:
+        """Take in what installed packages offer; our own names win over theirs."""
+        if self._scanned or self.group is None:
+            return
+        self._scanned = True
+        for point in metadata.entry_points(group=self.group):
+            self._entries.setdefault(point.name, point.value)
+
+
+agents: Registry[Any] = Registry("agent", "descant.agents")
+rewards: Registry[Any] = Registry("reward", "descant.rewards")
+tasks: Registry[Any] = Registry("environment")
+commands: Registry[Any] = Registry("command")
+suites: Registry[Any] = Registry("suite")

@@ -1,0 +1,195 @@
+"""The reward `fux`: what a note of first-species counterpoint costs, and why."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from descant.errors import DescantError, did_you_mean
+from descant.music.cantus_firmi import MAX_NOTES
+from descant.music.counterpoint import CANTUS_PITCHES, GAMUT, Move, Problems, State
+from descant.music.intervals import Interval
+from descant.tasks import Episode, Finding, Floats, Ints, join_rows
+
+from .first_species import RULES, Look, Rule
+from .views import BarView, ClimaxView, LeapView, RunView, StepView
+
+LOOKS: tuple[Look, ...] = ("unary", "pair", "triple", "run", "climax")
+NAMES = tuple(dict.fromkeys(rule.name for rule in RULES))
+HARD = frozenset(rule.name for rule in RULES if rule.is_hard)
+
+
+def rules_of(look: Look) -> list[Rule]:
+    """The rules that look at one field of `Move`; their order numbers the bits of its table."""
+    return [rule for rule in RULES if rule.looks_at == look]
+
+
+def _bits(look: Look, view: BarView | StepView | LeapView | RunView | ClimaxView) -> Ints:
+    """By code: bit i is set where the look's i-th rule is broken."""
+    bits = np.zeros(view.shape, np.int64)
+    for i, rule in enumerate(rules_of(look)):
+        bits |= rule.broken(view).astype(np.int64) << i
+    return bits.ravel()
+
+
+@functools.cache
+def _common_bits() -> dict[Look, Ints]:
+    """Bits of the looks that are the same for all problems."""
+    return {
+        "triple": _bits("triple", LeapView()),
+        "run": _bits("run", RunView()),
+        "climax": _bits("climax", ClimaxView()),
+    }
+
+
+_bits_of: WeakKeyDictionary[Problems, dict[Look, Ints]] = WeakKeyDictionary()
+
+
+def broken_bits(problems: Problems) -> dict[Look, Ints]:
+    """By look and code: bit i is set where the look's i-th rule is broken. Kept as long as the problems are."""
+    if problems not in _bits_of:
+        own: dict[Look, Ints] = {
+            "unary": _bits("unary", BarView(problems.bar_kinds)),
+            "pair": _bits("pair", StepView(problems.step_kinds)),
+        }
+        _bits_of[problems] = own | _common_bits()
+    return _bits_of[problems]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Per look: reward (not positive) and number of hard rules broken, by code."""
+
+    reward: dict[Look, Floats]
+    errors: dict[Look, Ints]
+
+
+class Fux:
+    """Rules of first species as a reward: minus the cost of every rule that a note breaks.
+
+    An error costs `error` (1 by default), more than all warnings that an episode can collect together; rules and
+    their sources are in `first_species.py`. The reward of a step depends on (state, action) alone, and the sum
+    over an episode is minus the sum of the costs that `explain` lists.
+
+    Args:
+        weights: costs of soft rules that differ from the default, by name; 0 switches a rule off.
+        error: cost of a broken hard rule.
+
+    Raises:
+        DescantError: an unknown rule, a negative weight, or warnings that could outweigh an error.
+    """
+
+    name = "fux"
+
+    def __init__(self, weights: Mapping[str, float] | None = None, error: float = 1.0) -> None:
+        self.costs = {r.name: error if r.is_hard else r.cost for r in RULES} | _checked(weights or {})
+        worst = MAX_NOTES * sum(cost for name, cost in self.costs.items() if name not in HARD)
+        if worst >= error:
+            raise DescantError(
+                f"The warnings of one episode could cost {worst:.3f}, more than an error ({error:g}): "
+                f"lower the weights or pass error={np.ceil(worst) + 1:g}."
+            )
+        self.error = error
+        self._tables: WeakKeyDictionary[Problems, Tables] = WeakKeyDictionary()
+
+    def __call__(self, state: State, action: Ints, next_state: State) -> Floats:
+        """Reward of each row: float64[n], in units of an error."""
+        return self.of_move(state.problems, state.problems.move(state, action))
+
+    def of_move(self, problems: Problems, move: Move) -> Floats:
+        """The same from the move's codes, for an environment that has them already."""
+        reward = self.tables(problems).reward
+        total: Floats = reward["unary"].take(move.unary)
+        for look in LOOKS[1:]:
+            total += reward[look].take(getattr(move, look))
+        return total
+
+    def errors_of(self, problems: Problems, move: Move) -> Ints:
+        """Hard rules that the move breaks: int64[n]."""
+        errors = self.tables(problems).errors
+        count: Ints = errors["unary"].take(move.unary) + errors["pair"].take(move.pair)
+        return count
+
+    def terms(self, state: State, action: Ints, next_state: State) -> dict[str, Floats]:
+        """Reward by rule: float64[n] each, summing to the reward."""
+        move = state.problems.move(state, action)
+        bits = broken_bits(state.problems)
+        found = {name: np.zeros(len(action)) for name in NAMES}
+        for look in LOOKS:
+            here = bits[look].take(getattr(move, look))
+            for i, rule in enumerate(rules_of(look)):
+                found[rule.name] -= self.costs[rule.name] * (here >> i & 1)
+        return found
+
+    def explain(self, episode: Episode[State]) -> list[Finding]:
+        """Every rule broken, in order of position, errors before warnings."""
+        if not episode.actions:
+            return []
+        before = join_rows(episode.states[:-1])
+        action = np.array(episode.actions)
+        move = before.problems.move(before, action)
+        findings = [
+            self._finding(rule, int(t), before, action)
+            for look in LOOKS
+            for i, rule in enumerate(rules_of(look))
+            if self.costs[rule.name]
+            for t in np.flatnonzero(broken_bits(before.problems)[look].take(getattr(move, look)) >> i & 1)
+        ]
+        return sorted(findings, key=lambda f: (f.position, f.severity, f.rule))
+
+    def tables(self, problems: Problems) -> Tables:
+        """Reward and errors by code, made once for each set of problems."""
+        if problems not in self._tables:
+            bits = broken_bits(problems)
+            self._tables[problems] = Tables(
+                {look: -_weigh(look, bits[look], self.costs) for look in LOOKS},
+                {look: _weigh(look, bits[look], dict.fromkeys(HARD, 1)).astype(np.int64) for look in LOOKS},
+            )
+        return self._tables[problems]
+
+    def _finding(self, rule: Rule, t: int, states: State, action: Ints) -> Finding:
+        message = rule.message.format(**_names(t, states, action))
+        return Finding(rule.name, rule.severity, t + 1, self.costs[rule.name], message)
+
+
+def _weigh(look: Look, bits: Ints, costs: Mapping[str, float]) -> Floats:
+    total = np.zeros(len(bits))
+    for i, rule in enumerate(rules_of(look)):
+        total += costs.get(rule.name, 0.0) * (bits >> i & 1)
+    return total
+
+
+def _checked(weights: Mapping[str, float]) -> dict[str, float]:
+    for name, weight in weights.items():
+        if name not in NAMES:
+            raise DescantError(f"Unknown rule {name!r}.{did_you_mean(name, NAMES)}")
+        if name in HARD:
+            raise DescantError(f"{name!r} is a hard rule: its cost is error=..., the same for all hard rules.")
+        if not (np.isfinite(weight) and weight >= 0):
+            raise DescantError(f"The weight of {name!r} must be a number of at least 0, not {weight}.")
+    return {name: float(weight) for name, weight in weights.items()}
+
+
+def _names(t: int, states: State, action: Ints) -> dict[str, str]:
+    """What messages may name of bar `t`: pitches, intervals, the cadence wanted."""
+    problems = states.problems
+    cantus = CANTUS_PITCHES[problems.cantus[states.bar[t]]]
+    note = GAMUT[action[t]]
+    before = GAMUT[action[t - 1]] if t else note
+    problem = problems.problems[problems.problem_of(states)[t]]
+    below = problem.position == "below"
+    low, high = (note, cantus) if note.midi < cantus.midi else (cantus, note)
+    was = problem.cantus[t - 1] if t else cantus
+    return {
+        "note": str(note),
+        "before": str(before),
+        "cantus": str(cantus),
+        "interval": Interval.between(low, high).name,
+        "move": Interval.between(before, note).name,
+        "cadence": "a minor third below the cantus" if below else "a major sixth above the cantus",
+        "into": "out of" if before == was else "into",
+    }
