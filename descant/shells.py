@@ -119,10 +119,11 @@ def checked_actions(actions: Any, n: int, space: Any) -> Ints:
     array = np.asarray(actions)
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise DescantError(f"Actions must be {n} integers, not {array.dtype}{list(array.shape)}.")
-    if array.min() < 0 or array.max() >= space.n:
+    array = array.astype(np.int64, copy=False)
+    if array.view(np.uint64).max() >= space.n:  # negative numbers are large ones without a sign
         row = int(np.flatnonzero((array < 0) | (array >= space.n))[0])
         raise DescantError(f"Action {array[row]} of row {row} is outside 0..{space.n - 1}.")
-    return array.astype(np.int64, copy=False)
+    return array
 
 
 class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
@@ -185,8 +186,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         chosen = checked_actions(actions, self.num_envs, self.single_action_space)
         self._state, reward, terminated = self.task.step(self._state, chosen, self.np_random)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            if self._done.any():
-                rows = np.flatnonzero(self._done)
+            rows = self._done.nonzero()[0]
+            if len(rows):
                 self._reset_rows(rows)
                 reward[rows] = 0.0
                 terminated[rows] = False
@@ -229,7 +230,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def _reset_rows(self, rows: Ints) -> None:
         fresh = self.task.reset(self.np_random, len(rows), None)
-        self._state = put_rows(self._state, rows, fresh)
+        put_rows(self._state, rows, fresh)
 
     def _reset_ended(self) -> dict[str, Any]:
         """SAME_STEP: keep what ended in the infos, then begin anew in those rows."""

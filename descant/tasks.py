@@ -7,6 +7,7 @@ all rows. Nothing is hidden: what `step` returns depends on its arguments alone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,9 +30,14 @@ def shared() -> Any:
     return field(metadata={"shared": True}, repr=False, compare=False)
 
 
-def row_fields(state: Any) -> list[str]:
+def row_fields(state: Any) -> tuple[str, ...]:
     """Names of the fields with a leading batch axis."""
-    return [f.name for f in dataclasses.fields(state) if not f.metadata.get("shared")]
+    return _row_fields(type(state))
+
+
+@functools.cache
+def _row_fields(kind: type) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(kind) if not f.metadata.get("shared"))
 
 
 def take_rows(state: S, rows: Any) -> S:
@@ -39,14 +45,10 @@ def take_rows(state: S, rows: Any) -> S:
     return dataclasses.replace(state, **{f: getattr(state, f)[rows] for f in row_fields(state)})  # type: ignore[type-var]
 
 
-def put_rows(state: S, rows: Any, fresh: S) -> S:
-    """A copy of `state` in which `rows` are replaced by those of `fresh`."""
-    changed = {}
+def put_rows(state: S, rows: Any, fresh: S) -> None:
+    """Replace `rows` of a state by those of `fresh`, in place: only for a state that nobody else holds."""
     for name in row_fields(state):
-        column = getattr(state, name).copy()
-        column[rows] = getattr(fresh, name)
-        changed[name] = column
-    return dataclasses.replace(state, **changed)  # type: ignore[type-var]
+        getattr(state, name)[rows] = getattr(fresh, name)
 
 
 def join_rows(states: Sequence[S]) -> S:
@@ -112,7 +114,10 @@ class Task(ABC, Generic[S]):
 
     @abstractmethod
     def step(self, state: S, action: Ints, rng: np.random.Generator) -> tuple[S, Floats, Bools]:
-        """Next state, reward float[n], terminated bool[n]. Any action in the space has a defined outcome."""
+        """Next state, reward float[n], terminated bool[n]. Any action in the space has a defined outcome.
+
+        `state` is left as it was; the arrays returned are new ones, which the caller may write in.
+        """
 
     @abstractmethod
     def observe(self, state: S) -> Any:

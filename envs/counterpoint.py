@@ -28,7 +28,7 @@ from descant.music.counterpoint import (
     Problems,
     State,
 )
-from descant.tasks import Bools, Episode, Floats, Ints, Task
+from descant.tasks import Bools, Episode, Floats, Ints, Reward, Task
 
 from .counterpoint_views import render
 
@@ -52,8 +52,8 @@ class Counterpoint(Task[State]):
 
     ## Observation space
     `MultiDiscrete` of int8, a sufficient statistic: position (0 above, 1 below), final, lowest and highest
-    cantus note, the note before, the last leap, the run of thirds or sixths, the highest note so far and whether
-    it stood once, notes left, the cantus note before, then the cantus from the current note on (0: past its end).
+    cantus note, the note before, the last leap, the run of thirds or sixths, the climax (twice the highest note so
+    far, plus 1 where it stood once), notes left, the cantus note before, then the cantus from the current note on (0: past its end).
 
     ## Reward
     `fux` unless another is named: minus the cost of each rule that the note breaks. An error costs 1, more than
@@ -104,14 +104,15 @@ class Counterpoint(Task[State]):
         sides = POSITIONS if position == "both" else (position,)
         self.problems = _problems(_lines(cantus, pool, pool_seed), sides, max_notes)
         self.mask = mask
-        self.rules = make_reward("fux")
-        self.reward = self.rules if reward == "fux" else make_reward(reward)
+        self.rules: Any = make_reward("fux")  # says what is legal, whatever the reward
+        self.reward: Reward = self.rules if reward == "fux" else make_reward(reward)
         self.observation_space = spaces.MultiDiscrete(self.problems.nvec(), dtype=np.int8)  # type: ignore[arg-type]
         self.action_space = spaces.Discrete(G)
-        self._reward_of_move = getattr(self.reward, "of_move", None)
 
     def reset(self, rng: np.random.Generator, n: int, options: Mapping[str, Any] | None = None) -> State:
         """`n` problems drawn evenly from those of the environment, or those that `options` allow."""
+        if not options:
+            return self.problems.start(rng.integers(len(self.problems), size=n))
         allowed = self._allowed(options)
         return self.problems.start(allowed[rng.integers(len(allowed), size=n)])
 
@@ -123,22 +124,20 @@ class Counterpoint(Task[State]):
         """Write a note. Uses no randomness."""
         problems = self.problems
         move = problems.move(state, action)
-        errors = state.errors + self.rules.errors_of(problems, move)  # type: ignore[attr-defined]
+        reward, errors = self.rules.judge(problems, move)
+        errors += state.errors
         after = problems.after(state, action, move, errors)
-        if self._reward_of_move is None:
+        if self.reward is not self.rules:
             reward = self.reward(state, action, after)
-        else:
-            reward = self._reward_of_move(problems, move)
-        return after, reward, problems.last.take(state.bar)
+        return after, reward, move.last != 0
 
     def observe(self, state: State) -> NDArray[np.int8]:
-        """int8[n, W], W = 11 + max_notes."""
+        """int8[n, W], W = 10 + max_notes."""
         rows: NDArray[np.int8] = self.problems.rows.take(state.bar, axis=0)
         rows[:, COLUMN["note before"]] = state.note
         rows[:, COLUMN["last leap"]] = state.leap
         rows[:, COLUMN["run"]] = state.run
-        rows[:, COLUMN["highest note"]] = state.climax >> 1
-        rows[:, COLUMN["highest is unique"]] = state.climax & 1
+        rows[:, COLUMN["climax"]] = state.climax
         return rows
 
     def action_mask(self, state: State) -> Bools:
@@ -169,9 +168,8 @@ class Counterpoint(Task[State]):
         They break no hard rule, do not cross, stay within a tenth, and are naturals, but for the raised leading
         note of the penultimate bar. (Nothing is looked ahead: a note may leave no way on.)
         """
-        unary, _ = self._codes(state)
         kinds = self.problems.bar_kinds
-        row = self.problems.unary_base[state.bar] // G
+        row = self.problems.bar_kind[state.bar]
         cantus, below = kinds.cantus[row][:, None], kinds.below[row][:, None]
         own_steps = (1 - 2 * below) * (_STAFF[None, :] - _CANTUS_STAFF[cantus])
         own_semitones = (1 - 2 * below) * (MIDI[None, :] - _CANTUS_MIDI[cantus])
@@ -191,14 +189,12 @@ class Counterpoint(Task[State]):
         """`ansi`: two staves of names, findings marked; `rgb_array`: a piano roll; `svg`: the engraved score."""
         return render(episode, mode, self.rules.explain(episode))
 
-    def _allowed(self, options: Mapping[str, Any] | None) -> Ints:
+    def _allowed(self, options: Mapping[str, Any]) -> Ints:
         """Indices of the problems that `options` leave."""
-        options = dict(options or {})
+        options = dict(options)
         cantus, position = options.pop("cantus", None), options.pop("position", None)
         if options:
             raise DescantError(f"Unknown reset option {next(iter(options))!r}: there are 'cantus' and 'position'.")
-        if cantus is None and position is None:
-            return self._all
         line = None if cantus is None else find(cantus)
         fits = [
             i
@@ -215,19 +211,15 @@ class Counterpoint(Task[State]):
     def _codes(self, state: State) -> tuple[Ints, Ints]:
         """Unary and pair codes of every note in the current bars: int64[n, 52] each."""
         notes = np.arange(G)[None, :]
-        unary = self.problems.unary_base[state.bar][:, None] + notes
-        pair = (self.problems.pair_base[state.bar] + state.note * G)[:, None] + notes
+        unary = self.problems.bar_kind[state.bar][:, None] * G + notes
+        pair = (self.problems.step_kind[state.bar] * (G + 1) + state.note)[:, None] * G + notes
         return unary, pair
 
     def _without_errors(self, state: State) -> Bools:
         unary, pair = self._codes(state)
-        errors = self.rules.tables(self.problems).errors  # type: ignore[attr-defined]
-        allowed: Bools = (errors["unary"][unary] + errors["pair"][pair]) == 0
+        breaks = self.rules.breaks(self.problems)
+        allowed: Bools = ~(breaks["unary"][unary] | breaks["pair"][pair])
         return allowed
-
-    @cached_property
-    def _all(self) -> Ints:
-        return np.arange(len(self.problems))
 
     @cached_property
     def _ranges(self) -> Bools:
@@ -240,12 +232,12 @@ class Counterpoint(Task[State]):
     def _viable(self) -> Bools:
         """bool[bars, 52]: notes from which the line can be finished without an error. Backward induction."""
         problems = self.problems
-        errors = self.rules.tables(problems).errors  # type: ignore[attr-defined]
-        step_is_free = (errors["pair"] == 0).reshape(-1, G + 1, G)[:, 1:, :]
-        note_is_free = (errors["unary"] == 0).reshape(-1, G)
+        breaks = self.rules.breaks(problems)
+        step_is_free = ~breaks["pair"].reshape(-1, G + 1, G)[:, 1:, :]
+        note_is_free = ~breaks["unary"].reshape(-1, G)
         viable = np.zeros((len(problems), problems.stride, G), bool)
-        unary = (problems.unary_base // G).reshape(len(problems), -1)
-        step = (problems.pair_base // ((G + 1) * G)).reshape(len(problems), -1)
+        unary = problems.bar_kind.reshape(len(problems), -1)
+        step = problems.step_kind.reshape(len(problems), -1)
         for t in reversed(range(problems.max_notes)):
             lasts = problems.lengths == t + 1
             within = problems.lengths > t + 1

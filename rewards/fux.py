@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from descant.errors import DescantError, did_you_mean
 from descant.music.cantus_firmi import MAX_NOTES
 from descant.music.counterpoint import CANTUS_PITCHES, GAMUT, Move, Problems, State
 from descant.music.intervals import Interval
-from descant.tasks import Episode, Finding, Floats, Ints, join_rows
+from descant.tasks import Bools, Episode, Finding, Floats, Ints, join_rows
 
 from .first_species import RULES, Look, Rule
 from .views import BarView, ClimaxView, LeapView, RunView, StepView
@@ -62,10 +63,17 @@ def broken_bits(problems: Problems) -> dict[Look, Ints]:
 
 @dataclass(frozen=True)
 class Tables:
-    """Per look: reward (not positive) and number of hard rules broken, by code."""
+    """Rewards (not positive) and numbers of hard rules broken, for batched look-ups.
 
-    reward: dict[Look, Floats]
-    errors: dict[Look, Ints]
+    The tables by unary and pair code are large, the sets of rules that one note can break are few: so those tables
+    hold small class numbers, and reward and errors are looked up by pair of classes, in the processor's cache.
+    """
+
+    unary: NDArray[np.int16]  # class by code, times the number of pair classes
+    pair: NDArray[np.uint8]  # class by code
+    reward: Floats  # by unary class + pair class
+    errors: Ints
+    others: dict[Look, Floats]  # reward by code of the remaining looks, whose rules are all soft
 
 
 class Fux:
@@ -98,21 +106,21 @@ class Fux:
 
     def __call__(self, state: State, action: Ints, next_state: State) -> Floats:
         """Reward of each row: float64[n], in units of an error."""
-        return self.of_move(state.problems, state.problems.move(state, action))
+        return self.judge(state.problems, state.problems.move(state, action))[0]
 
-    def of_move(self, problems: Problems, move: Move) -> Floats:
-        """The same from the move's codes, for an environment that has them already."""
-        reward = self.tables(problems).reward
-        total: Floats = reward["unary"].take(move.unary)
-        for look in LOOKS[1:]:
-            total += reward[look].take(getattr(move, look))
-        return total
+    def judge(self, problems: Problems, move: Move) -> tuple[Floats, Ints]:
+        """Reward float64[n] and hard rules broken int64[n], from the move's codes."""
+        tables = self.tables(problems)
+        which = tables.unary.take(move.unary) + tables.pair.take(move.pair)
+        reward: Floats = tables.reward.take(which)
+        for look, table in tables.others.items():
+            reward += table.take(getattr(move, look))
+        return reward, tables.errors.take(which)
 
-    def errors_of(self, problems: Problems, move: Move) -> Ints:
-        """Hard rules that the move breaks: int64[n]."""
-        errors = self.tables(problems).errors
-        count: Ints = errors["unary"].take(move.unary) + errors["pair"].take(move.pair)
-        return count
+    def breaks(self, problems: Problems) -> dict[Look, Bools]:
+        """By unary and by pair code: whether a hard rule is broken."""
+        bits = broken_bits(problems)
+        return {look: _weigh(look, bits[look], dict.fromkeys(HARD, 1.0)) > 0 for look in LOOKS[:2]}
 
     def terms(self, state: State, action: Ints, next_state: State) -> dict[str, Floats]:
         """Reward by rule: float64[n] each, summing to the reward."""
@@ -144,16 +152,30 @@ class Fux:
     def tables(self, problems: Problems) -> Tables:
         """Reward and errors by code, made once for each set of problems."""
         if problems not in self._tables:
-            bits = broken_bits(problems)
-            self._tables[problems] = Tables(
-                {look: -_weigh(look, bits[look], self.costs) for look in LOOKS},
-                {look: _weigh(look, bits[look], dict.fromkeys(HARD, 1)).astype(np.int64) for look in LOOKS},
-            )
+            self._tables[problems] = _tabulate(broken_bits(problems), self.costs)
         return self._tables[problems]
 
     def _finding(self, rule: Rule, t: int, states: State, action: Ints) -> Finding:
         message = rule.message.format(**_names(t, states, action))
         return Finding(rule.name, rule.severity, t + 1, self.costs[rule.name], message)
+
+
+def _tabulate(bits: dict[Look, Ints], costs: Mapping[str, float]) -> Tables:
+    unary, unary_class = np.unique(bits["unary"], return_inverse=True)
+    pair, pair_class = np.unique(bits["pair"], return_inverse=True)
+    if len(pair) > 256 or len(unary) * len(pair) > 2**15:
+        raise AssertionError("more ways to break rules than the tables' types hold")
+    hard = dict.fromkeys(HARD, 1.0)
+    cost, errors = (
+        np.add.outer(_weigh("unary", unary, by), _weigh("pair", pair, by)).ravel() for by in (costs, hard)
+    )
+    return Tables(
+        (unary_class * len(pair)).astype(np.int16),
+        pair_class.astype(np.uint8),
+        -cost,
+        errors.astype(np.int64),
+        {look: -_weigh(look, bits[look], costs) for look in LOOKS[2:]},
+    )
 
 
 def _weigh(look: Look, bits: Ints, costs: Mapping[str, float]) -> Floats:

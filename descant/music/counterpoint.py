@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +95,8 @@ NEXT_LEAP = _table([[0] * G] + [[_leap_of(b - a) for b in STAFF] for a in STAFF]
 """Leap code by move code (previous note + 1) * G + note: int[(G + 1) * G]."""
 NEXT_RUN = _table([[_next_run(run, kind) for kind in range(3)] for run in range(RUNS)]).ravel()
 """Run code by run * 3 + kind: int[RUNS * 3]."""
-NEXT_CLIMAX = _table([[_next_climax(c, note) for note in range(G)] for c in range(2 * G + 2)]).ravel()
-"""Climax code by climax * G + note: int[(2 * G + 2) * G]."""
+NEXT_CLIMAX = _table([[_next_climax(c, note) for note in range(G)] for c in range(2 * G + 2)]).ravel().repeat(2)
+"""Climax code by (climax * G + note) * 2 + whether it is the last: int[(2 * G + 2) * G * 2]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,15 +112,17 @@ class State:
     problems: Problems = shared()
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """What one note did, as codes, int64[n] each: an index into the tables that rules are."""
 
+    melodic: Ints  # previous note, note
     unary: Ints  # kind of bar, note
     pair: Ints  # kind of step of the cantus, previous note, note
     triple: Ints  # last leap, previous note, note
     run: Ints  # run so far, kind of consonance now
     climax: Ints  # climax so far, note, whether it is the last
+    last: NDArray[np.int16]  # 1 where the note is the last
+    advance: NDArray[np.int16]  # 1, or 0 where the episode has ended already
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,7 @@ HEAD = {
     "note before": G + 1,
     "last leap": LEAPS,
     "run": RUNS,
-    "highest note": G + 1,
-    "highest is unique": 2,
+    "climax": 2 * (G + 1),
     "notes left": 0,  # set by max_notes
     "cantus before": C + 1,
 }
@@ -205,19 +206,18 @@ class Problems:
         )
         before = np.concatenate([np.full((k, 1), C), cantus[:, :-1]], axis=1)
         self.cantus = cantus.ravel()
-        self.last = (left <= 1).ravel()
-        self.last_code = self.last.astype(np.int64)
-        self.finished = (left == 0).ravel()
+        last = left <= 1
         # A finished episode's bar has no note: it counts as its kind that of a bar on the last cantus note.
         sounding = np.where(cantus == C, each["highest"], cantus)
         bars = (each["below"], role, each["final"], sounding, each["lowest"], each["highest"])
-        kinds, index = _distinct(bars, (2, 4, len(FINALS), C, C, C))
+        kinds, self.bar_kind = _distinct(bars, (2, 4, len(FINALS), C, C, C))
         self.bar_kinds = BarKinds(*kinds)
-        self.unary_base = index * G
         steps = (each["below"], (left == 1).astype(np.int64), before, sounding)
-        kinds, index = _distinct(steps, (2, 2, C + 1, C))
+        kinds, self.step_kind = _distinct(steps, (2, 2, C + 1, C))
         self.step_kinds = StepKinds(*kinds)
-        self.pair_base = index * ((G + 1) * G)
+        # All that a step asks of its bar in eight bytes, since a look-up costs a cache line whatever its width.
+        fields = np.stack([self.bar_kind, self.step_kind, last.ravel(), left.ravel() > 0], axis=1)
+        self._words = fields.astype(np.int16).view(np.int64).ravel()
         self.rows = self._observation_rows(each, left, before, cantus)
 
     def _observation_rows(
@@ -238,12 +238,12 @@ class Problems:
         return rows.reshape(k * stride, -1)
 
     @cached_property
-    def consonance_kinds(self) -> Ints:
+    def consonance_kinds(self) -> NDArray[np.int8]:
         """By unary code: 1 where the note makes a third with the cantus (or a compound), 2 a sixth, else 0."""
         kinds = self.bar_kinds
         cantus_staff = np.array([p.diatonic for p in CANTUS_PITCHES])[kinds.cantus]
         number = np.abs(STAFF[None, :] - cantus_staff[:, None]) % 7
-        return np.where(number == 2, 1, np.where(number == 5, 2, 0)).astype(np.int64).ravel()
+        return np.where(number == 2, 1, np.where(number == 5, 2, 0)).astype(np.int8).ravel()
 
     def nvec(self) -> list[int]:
         """How many values each column of an observation takes."""
@@ -261,11 +261,12 @@ class Problems:
 
     def move(self, state: State, action: Ints) -> Move:
         """The codes of writing `action` in the current bar."""
+        fields = self._words.take(state.bar).view(np.int16)
         melodic = state.note * G
         melodic += action
-        unary = self.unary_base.take(state.bar)
+        unary = np.multiply(fields[0::4], G, dtype=np.int64)
         unary += action
-        pair = self.pair_base.take(state.bar)
+        pair = np.multiply(fields[1::4], (G + 1) * G, dtype=np.int64)
         pair += melodic
         triple = state.leap * ((G + 1) * G)
         triple += melodic
@@ -274,21 +275,18 @@ class Problems:
         climax = state.climax * G
         climax += action
         climax *= 2
-        climax += self.last_code.take(state.bar)
-        return Move(unary, pair, triple, run, climax)
+        last = fields[2::4]
+        climax += last
+        return Move(melodic, unary, pair, triple, run, climax, last, fields[3::4])
 
     def after(self, state: State, action: Ints, move: Move, errors: Ints) -> State:
-        """The state once the note is written; a finished episode stays where it is."""
-        note = action + 1
-        bar = state.bar + 1
-        bar -= self.finished.take(state.bar)
-        melodic = move.triple - state.leap * ((G + 1) * G)
+        """The state once the note is written; a finished episode stays in its last bar."""
         return State(
-            bar,
-            note,
-            NEXT_LEAP.take(melodic),
+            state.bar + move.advance,
+            action + 1,
+            NEXT_LEAP.take(move.melodic),
             NEXT_RUN.take(move.run),
-            NEXT_CLIMAX.take(move.climax >> 1),
+            NEXT_CLIMAX.take(move.climax),
             errors,
             self,
         )
