@@ -9,7 +9,7 @@ from descant.files import write_atomically
 from descant.music.bars import UNITS_PER_BEAT, Sign, bars_of
 from descant.music.clefs import clef_of
 from descant.music.pitches import Pitch
-from descant.music.scores import Score, Voice
+from descant.music.scores import Score, Voice, one_line
 
 ACCIDENTALS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
 BARS_PER_LINE = 4
@@ -79,6 +79,5 @@ def _letter(pitch: Pitch) -> str:
 
 
 def _text(text: str) -> str:
-    """Text without line breaks, which would end its field, and without ABC's own signs."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return plain.replace("\\", "/").replace("%", "\\%").replace('"', "'")
+    """Text on one line, without ABC's own signs."""
+    return one_line(text).replace("\\", "/").replace("%", "\\%").replace('"', "'")

@@ -12,7 +12,7 @@ from typing import Any
 from descant.errors import DescantError
 from descant.files import write_atomically
 from descant.music.pitches import Pitch
-from descant.music.scores import Score
+from descant.music.scores import Score, one_line
 
 CHURCH_ORGAN = 19  # General MIDI, from 0
 VELOCITY = 80
@@ -32,7 +32,7 @@ def to_midi(score: Score, program: int = CHURCH_ORGAN) -> bytes:
     midi.time_signature_changes.append(pretty_midi.TimeSignature(*score.time_signature, 0))
     seconds = 60.0 / score.tempo
     for voice in score.voices:
-        instrument = pretty_midi.Instrument(program, name=voice.name)
+        instrument = pretty_midi.Instrument(program, name=one_line(voice.name))
         instrument.notes.extend(
             pretty_midi.Note(VELOCITY, pitch.midi, start * seconds, end * seconds)
             for pitch, start, end in voice.sounding()

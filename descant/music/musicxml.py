@@ -11,7 +11,7 @@ from descant.files import write_atomically
 from descant.music.bars import DOTTED, TYPES, UNITS_PER_BEAT, Sign, bars_of
 from descant.music.clefs import clef_of
 from descant.music.pitches import Pitch
-from descant.music.scores import Score, Voice
+from descant.music.scores import Score, Voice, one_line
 
 PROLOGUE = """<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" \
@@ -46,8 +46,7 @@ def write_musicxml(score: Score, path: str | os.PathLike[str]) -> None:
 def _add(parent: Element, tag: str, text: object = None, **attributes: str) -> Element:
     child = ElementTree.SubElement(parent, tag, attributes)
     if text is not None:
-        # XML 1.0 has no control characters and no lone surrogates.
-        child.text = "".join(char if char.isprintable() else " " for char in str(text))
+        child.text = one_line(str(text))
     return child
 
 

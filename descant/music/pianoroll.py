@@ -53,7 +53,7 @@ def write_png(
 
 
 def _paint_lines(image: Image, score: Score, top: int, row_height: int, column_width: int) -> None:
-    below_each_c = (top + 1) % 12 * row_height + row_height - 1
+    below_each_c = top % 12 * row_height + row_height - 1
     image[below_each_c :: 12 * row_height] = OCTAVE_LINE
     bars = np.arange(0, image.shape[1], score.beats_per_bar * column_width).round().astype(int)
     image[:, bars[bars < image.shape[1]]] = BAR_LINE

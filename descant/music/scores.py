@@ -128,6 +128,11 @@ def _whole_notes(name: str, pitches: Sequence[Pitch]) -> Voice:
     return Voice(name, tuple(Note(pitch, WHOLE_NOTE) for pitch in pitches))
 
 
+def one_line(text: str) -> str:
+    """Text without control characters or lone surrogates: these break fields of ABC, XML and MIDI."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def _check_positive(what: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise DescantError(f"{what} is {value}. Give a number greater than 0.")

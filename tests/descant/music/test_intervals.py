@@ -12,7 +12,9 @@ from descant.errors import DescantError
 from descant.music.intervals import Interval
 from descant.music.pitches import LETTERS, Pitch
 
-PITCHES = st.builds(Pitch, st.sampled_from(LETTERS), st.integers(-2, 2), st.integers(0, 8))
+from .strategies import pitches
+
+PITCHES = pitches()
 
 
 def between(start: str, end: str) -> Interval:
@@ -30,6 +32,8 @@ def test_turning_round_negates(start: Pitch, end: Pitch) -> None:
 @given(PITCHES, PITCHES)
 def test_name_agrees_with_music21(music21: ModuleType, start: Pitch, end: Pitch) -> None:
     ours = Interval.between(start, end)
+    # music21 calls C4 to Cb4 a diminished unison, and has no fivefold alterations.
+    assume((ours.steps or ours.semitones >= 0) and len(ours.quality) < 5)
     notes = [music21.note.Note(str(pitch).replace("b", "-")) for pitch in (start, end)]
     theirs = music21.interval.Interval(noteStart=notes[0], noteEnd=notes[1])
     assert ours.name == theirs.name

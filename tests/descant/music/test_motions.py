@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from descant.music.motions import Motion, motion
-from descant.music.pitches import LETTERS, Pitch, parse_line
+from descant.music.pitches import Pitch, parse_line
 
-PITCHES = st.builds(Pitch, st.sampled_from(LETTERS), st.integers(-1, 1), st.integers(2, 6))
+from .strategies import pitches
+
+PITCHES = pitches()
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from descant.errors import DescantError
-from descant.music.pitches import LETTERS, Pitch, parse_line
+from descant.music.pitches import Pitch, parse_line
 
-SPELLINGS = st.tuples(st.sampled_from(LETTERS), st.integers(-2, 2), st.integers(0, 8))
-PITCHES = SPELLINGS.map(lambda parts: Pitch(*parts))
+from .strategies import pitches
+
+PITCHES = pitches()
 
 
 @given(PITCHES)
@@ -115,8 +116,8 @@ def test_frequency_and_naturals() -> None:
 
 
 @given(st.lists(PITCHES, min_size=1, max_size=9), st.sampled_from([" ", ",", ", ", "\n", " ,\t"]))
-def test_lines_split_on_spaces_and_commas(pitches: list[Pitch], separator: str) -> None:
-    assert parse_line(separator.join(map(str, pitches))) == tuple(pitches)
+def test_lines_split_on_spaces_and_commas(line: list[Pitch], separator: str) -> None:
+    assert parse_line(separator.join(map(str, line))) == tuple(line)
 
 
 @pytest.mark.parametrize("text", ["", " ", " , "])

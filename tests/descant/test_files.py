@@ -1,0 +1,64 @@
+"""Atomic writing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from descant.errors import DescantError
+from descant.files import write_atomically
+
+
+def test_writes_and_makes_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "deep" / "file.bin"
+    write_atomically(path, b"one")
+    assert path.read_bytes() == b"one"
+    write_atomically(str(path), b"two")
+    assert path.read_bytes() == b"two"
+    assert os.listdir(path.parent) == ["file.bin"]
+
+
+def test_honours_the_umask(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    write_atomically(tmp_path / "ours", b"")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
+
+
+def test_an_existing_file_survives_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def disk_full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(DescantError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    for bad in (tmp_path, tmp_path / "file" / "below", tmp_path / ("x" * 300), tmp_path / "null\0byte"):
+        with pytest.raises(DescantError) as caught:
+            write_atomically(bad, b"new")
+        assert repr(str(bad)) in str(caught.value)
+        assert "Give another path" in str(caught.value)
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(DescantError, match="not a file"):
+        write_atomically("/dev/null", b"")
+    assert not Path("/dev/null").is_file()
