@@ -17,7 +17,11 @@ from .trackers import Tracker
 
 
 class TensorBoardTracker(Tracker):
-    """Writes event files to `folder`; on resume TensorBoard forgets the later steps."""
+    """Writes event files to `folder`; on resume TensorBoard forgets the later steps.
+
+    The numbers are rounded to single precision, as TensorBoard's classic scalars are: most readers of event
+    files don't see its double-precision tensors as scalars, and don't forget them on resume.
+    """
 
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -27,8 +31,7 @@ class TensorBoardTracker(Tracker):
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in _mirrored(values).items():
-            # Exactly the record's number: TensorBoard's old style rounds to single precision.
-            self._writer.add_scalar(name, value, step, new_style=True, double_precision=True)
+            self._writer.add_scalar(name, value, step)
 
     def sync(self) -> None:
         self._writer.flush()
@@ -40,9 +43,9 @@ class TensorBoardTracker(Tracker):
 class WandbTracker(Tracker):
     """Logs to Weights & Biases directly, offline where there is no key: then nothing touches the network.
 
-    W&B's own `_step` is the number of the record (the line in metrics.jsonl), as W&B drops a step that comes
-    twice or late; its charts have our `step` as x axis. The run's id is kept in `folder/wandb_id`: a resumed
-    run goes on under it, and records that W&B has already, by their number, it ignores.
+    W&B drops or merges rows whose own `_step` comes late or twice, so that is the number of the record (the line
+    in metrics.jsonl); the charts have our `step` as x axis. The run's id is kept in `folder/wandb_id`: a resumed
+    run goes on under it, and what it repeats after a kill has the numbers that it had the first time.
     """
 
     def __init__(

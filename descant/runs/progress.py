@@ -39,7 +39,7 @@ def progress(total: int, description: str, start: int = 0, enabled: bool = True)
         try:
             yield lines
         finally:
-            lines.print()
+            lines.end()
 
 
 class _Silence:
@@ -54,6 +54,7 @@ class _Lines:
         self._total, self._description, self._start, self._step = total, description, start, start
         self._values: dict[str, float] = {}
         self._began = self._printed = time.monotonic()
+        self._shown: int | None = None
 
     def update(self, step: int, **values: float) -> None:
         self._step = step
@@ -61,8 +62,13 @@ class _Lines:
         if time.monotonic() - self._printed >= SECONDS_PER_LINE:
             self.print()
 
+    def end(self) -> None:
+        if self._step != self._shown:
+            self.print()
+
     def print(self) -> None:
         self._printed = time.monotonic()
+        self._shown = self._step
         speed = (self._step - self._start) / max(self._printed - self._began, 1e-9)
         parts = [
             _share(self._step, self._total),
