@@ -43,9 +43,9 @@ class TensorBoardTracker(Tracker):
 class WandbTracker(Tracker):
     """Logs to Weights & Biases directly, offline where there is no key: then nothing touches the network.
 
-    W&B drops or merges rows whose own `_step` comes late or twice, so that is the number of the record (the line
-    in metrics.jsonl); the charts have our `step` as x axis. The run's id is kept in `folder/wandb_id`: a resumed
-    run goes on under it, and what it repeats after a kill has the numbers that it had the first time.
+    W&B drops or merges rows whose own `_step` comes late or twice, so that is the number of the record (the
+    line in metrics.jsonl); the charts have our `step` as x axis. The run's id is kept in `folder/wandb_id`: a
+    resumed run goes on under it, and what it repeats after a kill has the numbers that it had the first time.
     """
 
     def __init__(
