@@ -14,6 +14,7 @@ PERFECT_STEPS = frozenset({0, 3, 4})
 PERFECT_CONSONANCES = frozenset({"P1", "P5", "P8"})
 IMPERFECT_CONSONANCES = frozenset({"m3", "M3", "m6", "M6"})
 NAME = re.compile(r"(-?)(P|M|m|A+|d+)([1-9][0-9]?)")
+ADVICE = "Write a quality (P, M, m, A or d) and a number that agree, such as m3, P5, A2 or M10."
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,6 @@ class Interval:
     def is_consonant(self) -> bool:
         """Whether two voices may sound it together: the fourth is a dissonance (Fux 1725, book I)."""
         return self.is_perfect_consonance or self.is_imperfect_consonance
-
-
-ADVICE = "Write a quality (P, M, m, A or d) and a number that agree, such as m3, P5, A2 or M10."
 
 
 def _natural_semitones(steps: int) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from types import ModuleType
 
 import pytest
@@ -129,9 +127,3 @@ def test_an_empty_line_is_an_error(text: str) -> None:
 def test_a_bad_note_is_named_by_position() -> None:
     with pytest.raises(DescantError, match="Note 3: 'H4'"):
         parse_line("D4 F4, H4 D4")
-
-
-def test_import_is_light() -> None:
-    code = "import sys, descant.music.pitches; print({'torch', 'pretty_midi', 'verovio'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.strip() == "set()"
