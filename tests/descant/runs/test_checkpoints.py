@@ -267,6 +267,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(
     assert loaded.state["step"] in steps
     assert loaded.weights["w"][0] == loaded.state["step"]
     assert {name for name in names(tmp_path) if ".tmp-" in name} == set()
+    if function == "replace" and not for_ever:
+        assert names(tmp_path) == ["last"], "the old one was not put back"
     save(tmp_path / "last", step=3)
     assert load_checkpoint(tmp_path / "last").state["step"] == 3
     assert names(tmp_path) == ["last"]
