@@ -49,11 +49,12 @@ def kill_at_random(path: Path, kills: int) -> None:
     for _ in range(kills):
         step = load(path)
         pid = fork(lambda step=step: save_for_ever(path, step))
-        time.sleep(random.uniform(0.005, 0.06))
+        while load(path) == step:  # however busy the machine is: it has saved, and is saving again
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.02))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        assert load(path) >= step, "an older checkpoint is back"
-    assert load(path) > kills, "the children hardly saved: this tests nothing"
+        assert load(path) > step, "an older checkpoint is back"
 
 
 def crash_at(path: Path, nth: int) -> None:
@@ -91,15 +92,14 @@ def crash_everywhere(folder: Path) -> None:
 def read_while_writing(path: Path) -> None:
     save(path, 0)
     pid = fork(lambda: save_for_ever(path, 0))
-    until, steps = time.monotonic() + 0.7, [0]
+    steps = [0]
     try:
-        while time.monotonic() < until:
+        while len(set(steps)) < 50:
             steps.append(load(path))
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     assert steps == sorted(steps)
-    assert len(set(steps)) > 3, "hardly a new checkpoint was seen: this tests nothing"
 
 
 if __name__ == "__main__":
