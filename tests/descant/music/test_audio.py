@@ -73,6 +73,7 @@ def test_notes_start_and_end_in_silence(duet: Score) -> None:
     samples = synthesize(duet, 22050)
     borders = np.arange(1, 11) * 2 * 22050
     assert np.abs(samples[borders]).max() < 0.02
+    assert np.abs(samples[borders - 1]).max() < 0.02
     assert np.abs(samples[[0, -1]]).max() < 0.02
 
 

@@ -63,7 +63,7 @@ def test_marked_notes_are_coloured_and_no_others(duet: Score) -> None:
 
 
 def test_several_fit_into_one_html_page(duet: Score, tune: Score) -> None:
-    """No id in common, every reference and every style rule within its own SVG, no header."""
+    """No id in common, every reference and every style rule within its own SVG."""
     svgs = [to_svg(duet), to_svg(duet, {(0, 0): "#d00000"}), to_svg(tune)]
     ids = [re.findall(r'\sid="([^"]+)"', svg) for svg in svgs]
     assert len({name for names in ids for name in names}) == sum(map(len, ids))
@@ -73,6 +73,15 @@ def test_several_fit_into_one_html_page(duet: Score, tune: Score) -> None:
         assert all(part.strip().startswith(f"#{names[0]} ") for rule in rules for part in rule.split(","))
         assert "http" not in svg.replace("http://www.w3.org/", "")
         assert "<?xml" not in svg
+        assert "xlink:href" not in svg
+
+
+def test_there_is_no_header_and_no_footer(duet: Score) -> None:
+    svg = to_svg(duet)
+    assert "Counterpoint" in svg
+    assert "Dorian" not in svg
+    assert not elements(svg, "pgHead")
+    assert not elements(svg, "pgFoot")
 
 
 def test_the_same_score_gives_the_same_svg(duet: Score) -> None:
