@@ -1,0 +1,174 @@
+"""Exact planning on enumerable tasks that end: the graph of reachable states, solved backwards.
+
+States are merged by the task's `key` layer by layer (all states that so many steps reach), so that the graph is as
+small as the task's sufficient statistic. Everything here is exact up to floating point; nothing is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from descant.errors import DescantError
+from descant.tasks import Bools, Floats, Ints, Task, join_rows, size, take_rows
+
+MAX_EDGES = 50_000_000
+CHUNK = 200_000  # edges expanded at once
+TIE = 1e-9  # returns closer than this are equal
+
+Allowed = Callable[[Any], Bools]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The states that so many steps reach, and their edges, int[e] or float[e] each, sorted by source."""
+
+    states: Any
+    source: Ints  # row of this layer's states
+    action: Ints
+    target: Ints  # row of the next layer's states, -1 where the episode ends
+    reward: Floats
+
+    def __len__(self) -> int:
+        return size(self.states)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All states and edges of a task that its start states reach by the actions allowed."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def edges(self) -> int:
+        """How many edges there are in all."""
+        return sum(len(layer.action) for layer in self.layers)
+
+
+def enumerate_task(
+    task: Task[Any], starts: Any = None, allowed: Allowed | None = None, max_edges: int = MAX_EDGES
+) -> Graph:
+    """The graph of an enumerable task from `starts` (default: all of them).
+
+    `allowed` gives bool[n, A], the actions followed (default: the task's mask). Raises DescantError where the task
+    is not enumerable or the graph would have more than `max_edges` edges.
+    """
+    if not task.enumerable:
+        raise DescantError(f"{task.name} is not enumerable: the exact optimum can't be computed for it.")
+    allowed = allowed or task.action_mask
+    states, layers, budget = (task.starts() if starts is None else starts), [], max_edges
+    while states is not None and size(states):
+        layer, states = _expand(task, states, allowed, budget)
+        layers.append(layer)
+        budget -= len(layer.action)
+    return Graph(tuple(layers))
+
+
+def _expand(task: Task[Any], states: Any, allowed: Allowed, budget: int) -> tuple[Layer, Any]:
+    """One layer with its edges, and the distinct states they lead to (None where all episodes end)."""
+    source, action = np.nonzero(allowed(states))
+    if len(action) > budget:
+        raise DescantError(
+            f"{task.name} has too many states to plan exactly: fix what is drawn at reset (one cantus, one "
+            "position), or narrow the mask."
+        )
+    rng = np.random.default_rng(0)  # enumerable tasks draw nothing
+    rewards, ends, keys, nexts = [], [], [], []
+    for begin in range(0, len(action), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        after, reward, ended = task.step(take_rows(states, source[part]), action[part], rng)
+        rewards.append(reward)
+        ends.append(ended)
+        keys.append(task.key(after))
+        nexts.append(after)
+    if not rewards:
+        return Layer(states, source, action, action, np.zeros(0)), None
+    reward, ended, key = (np.concatenate(parts) for parts in (rewards, ends, keys))
+    target = np.full(len(action), -1)
+    if ended.all():
+        return Layer(states, source, action, target, reward), None
+    going = np.flatnonzero(~ended)
+    _, first, index = np.unique(key[going], return_index=True, return_inverse=True)
+    target[going] = index
+    return Layer(states, source, action, target, reward), take_rows(join_rows(nexts), going[first])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Values of states and edges, layer by layer: the solution of a graph under one way of acting."""
+
+    graph: Graph
+    values: tuple[Floats, ...]  # of each layer's states, -inf where no episode can be finished
+    edge_values: tuple[Floats, ...]  # of each layer's edges
+
+    def best(self, layer: int) -> Bools:
+        """Which edges of a layer are optimal: every action within `TIE` of the best of its state."""
+        source = self.graph.layers[layer].source
+        best: Bools = self.edge_values[layer] >= self.values[layer][source] - TIE
+        return best
+
+
+def optimum(graph: Graph) -> Plan:
+    """Backward induction: the value of each state is that of its best edge."""
+
+    def best(layer: Layer, value: Floats) -> Floats:
+        result = np.full(len(layer), -np.inf)
+        np.maximum.at(result, layer.source, value)
+        return result
+
+    return _backward(graph, best)
+
+
+def uniform(graph: Graph) -> Plan:
+    """Values under the policy that takes every allowed action equally often: what chance scores."""
+
+    def mean(layer: Layer, value: Floats) -> Floats:
+        count = np.bincount(layer.source, minlength=len(layer))
+        total = np.bincount(layer.source, weights=value, minlength=len(layer))
+        return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+
+    return _backward(graph, mean)
+
+
+def _backward(graph: Graph, combine: Callable[[Layer, Floats], Floats]) -> Plan:
+    values: list[Floats] = []
+    edge_values: list[Floats] = []
+    for layer in reversed(graph.layers):
+        onward = np.append(values[-1], 0.0) if values else np.zeros(1)
+        edge_values.append(layer.reward + onward[layer.target])
+        values.append(combine(layer, edge_values[-1]))
+    return Plan(graph, tuple(reversed(values)), tuple(reversed(edge_values)))
+
+
+def count_episodes(graph: Graph) -> list[int]:
+    """How many episodes there are from each start state, exactly (Python integers)."""
+    onward: list[int] = []
+    for layer in reversed(graph.layers):
+        ways = np.array([*onward, 1], dtype=object)[layer.target]
+        counts = np.zeros(len(layer), dtype=object)
+        np.add.at(counts, layer.source, ways)
+        onward = counts.tolist()
+    return [int(count) for count in onward]
+
+
+def follow(plan: Plan, start: int, rng: np.random.Generator | None = None) -> list[int]:
+    """Actions of a best episode from one start state; the first of equals, or one drawn by `rng`."""
+    row, actions = start, []
+    for depth, layer in enumerate(plan.graph.layers):
+        edges = np.flatnonzero((layer.source == row) & plan.best(depth))
+        if not len(edges):
+            raise DescantError("No episode can be finished from this start state under the actions allowed.")
+        edge = edges[0] if rng is None else rng.choice(edges)
+        actions.append(int(layer.action[edge]))
+        row = int(layer.target[edge])
+        if row < 0:
+            break
+    return actions
+
+
+def trajectories(plan: Plan, starts: Sequence[int]) -> list[list[int]]:
+    """A best episode for each of several start states."""
+    return [follow(plan, start) for start in starts]

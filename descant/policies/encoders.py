@@ -1,0 +1,97 @@
+"""Encoders: observations of a Gymnasium space to features, chosen by the space."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from descant.errors import DescantError
+
+
+class OneHotEncoder(nn.Module):
+    """Discrete, MultiDiscrete, MultiBinary: one-hot columns through a linear layer.
+
+    The product of a one-hot vector and a matrix is a sum of rows, looked up, not multiplied: it costs the columns,
+    not the values they may take. Input int[B, columns], output float[B, width].
+    """
+
+    offsets: Tensor
+
+    def __init__(self, nvec: np.ndarray, width: int, starts: np.ndarray | None = None) -> None:
+        super().__init__()
+        nvec = np.asarray(nvec, np.int64).ravel()
+        first = np.zeros_like(nvec) if starts is None else np.asarray(starts, np.int64).ravel()
+        offsets = np.cumsum(nvec) - nvec - first
+        self.register_buffer("offsets", torch.as_tensor(offsets), persistent=False)
+        self.rows = nn.EmbeddingBag(int(nvec.sum()), width, mode="sum")
+        nn.init.normal_(self.rows.weight, std=1.0 / math.sqrt(len(nvec)))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """float[B, width]."""
+        columns = observation.reshape(len(observation), -1).long() + self.offsets
+        features: Tensor = self.rows(columns) + self.bias
+        return features
+
+
+class LinearEncoder(nn.Module):
+    """Box: flattened through a linear layer. Input float[B, ...], output float[B, width]."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, width)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """float[B, width]."""
+        features: Tensor = self.linear(observation.reshape(len(observation), -1).float())
+        return features
+
+
+class DictEncoder(nn.Module):
+    """Dict: the sum of its parts' encodings, as one linear layer over all of them would give."""
+
+    def __init__(self, parts: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+
+    def forward(self, observation: dict[str, Tensor]) -> Tensor:
+        """float[B, width]."""
+        return torch.stack([part(observation[key]) for key, part in self.parts.items()]).sum(0)
+
+
+def make_encoder(space: spaces.Space[Any], width: int) -> nn.Module:
+    """The encoder for a space; DescantError where there is none."""
+    match space:
+        case spaces.Discrete():
+            return OneHotEncoder(np.array([space.n]), width, np.array([space.start]))
+        case spaces.MultiDiscrete():
+            return OneHotEncoder(space.nvec, width)
+        case spaces.MultiBinary():
+            return OneHotEncoder(np.full(space.shape, 2), width)
+        case spaces.Box():
+            return LinearEncoder(int(np.prod(space.shape)), width)
+        case spaces.Dict():
+            return DictEncoder({key: make_encoder(part, width) for key, part in space.spaces.items()})
+    raise DescantError(
+        f"No encoder for {type(space).__name__} observations: Discrete, MultiDiscrete, MultiBinary, Box and Dict "
+        "have one."
+    )
+
+
+def to_tensor(observation: Any) -> Any:
+    """Arrays (or a dict of them) as tensors that share their memory."""
+    if isinstance(observation, dict):
+        return {key: to_tensor(value) for key, value in observation.items()}
+    return torch.as_tensor(np.asarray(observation))
+
+
+def flatten_time(observation: Any) -> Any:
+    """[T, N, ...] to [T * N, ...] in every part."""
+    if isinstance(observation, dict):
+        return {key: flatten_time(value) for key, value in observation.items()}
+    return observation.reshape(-1, *observation.shape[2:])

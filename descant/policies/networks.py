@@ -1,0 +1,83 @@
+"""A network: an encoder chosen by the observation space, a trunk, and one head or more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from descant.policies.encoders import flatten_time, make_encoder
+from descant.policies.heads import make_head
+from descant.policies.trunks import LSTMTrunk, MLPTrunk, State
+
+
+class Network(nn.Module):
+    """Encoder, trunk, heads.
+
+    Args:
+        space: of one observation.
+        heads: width by kind: {"policy": A}, {"value": 1}, {"q": A}, or several that share the trunk.
+        hidden: widths; the first is the encoder's. A recurrent trunk has one LSTM layer of the last width.
+        recurrent: whether the trunk is an LSTM.
+    """
+
+    def __init__(
+        self,
+        space: spaces.Space[Any],
+        heads: Mapping[str, int],
+        hidden: Sequence[int] = (256, 256),
+        recurrent: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = make_encoder(space, hidden[0])
+        self.trunk: MLPTrunk | LSTMTrunk = (
+            LSTMTrunk(hidden[0], hidden[-1]) if recurrent else MLPTrunk(hidden[0], hidden[1:])
+        )
+        self.heads = nn.ModuleDict(
+            {kind: make_head(kind, self.trunk.out_features, width) for kind, width in heads.items()}
+        )
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it carries a state from step to step."""
+        return self.trunk.recurrent
+
+    def forward(self, observation: Any) -> dict[str, Tensor]:
+        """Heads of a batch of observations [B, ...]: float[B, width] each. Only without recurrence."""
+        assert isinstance(self.trunk, MLPTrunk)
+        features = self.trunk(self.encoder(observation))
+        return {kind: head(features) for kind, head in self.heads.items()}
+
+    def sequence(
+        self, observation: Any, starts: Tensor, state: State | None = None
+    ) -> tuple[dict[str, Tensor], State | None]:
+        """Heads of sequences [T, N, ...], float[T, N, width] each, and the state after them.
+
+        `starts` bool[T, N] says where an episode begins; a network without recurrence ignores it and `state`.
+        """
+        steps, rows = starts.shape
+        features = self.encoder(flatten_time(observation))
+        if isinstance(self.trunk, LSTMTrunk):
+            out, state = self.trunk(features.view(steps, rows, -1), starts, state)
+        else:
+            out = self.trunk(features).view(steps, rows, -1)
+        return {kind: head(out) for kind, head in self.heads.items()}, state
+
+    def step(
+        self, observation: Any, starts: Tensor, state: State | None
+    ) -> tuple[dict[str, Tensor], State | None]:
+        """Heads of one step [N, ...], float[N, width] each, and the state after it."""
+        if not self.recurrent:
+            return self(observation), None
+        with_time = _unsqueeze(observation)
+        heads, state = self.sequence(with_time, starts[None], state)
+        return {kind: value[0] for kind, value in heads.items()}, state
+
+
+def _unsqueeze(observation: Any) -> Any:
+    if isinstance(observation, dict):
+        return {key: _unsqueeze(value) for key, value in observation.items()}
+    return torch.as_tensor(observation)[None]
