@@ -1,0 +1,61 @@
+# descant: `make help` lists what there is. Another interpreter: make PYTHON=python3.12 test
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check lint types wheel format clean
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := results/demo
+WINGS := envs rewards agents benchmarks
+CONSTRAINTS := $(CURDIR)/constraints.txt
+ARGS ?=
+# Two test workers on two cores: one thread each.
+test wheel: export OMP_NUM_THREADS := 1
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) .ci/install.py $(VENV) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## make .venv and install descant into it, once
+
+demo: setup ## train agents on counterpoint, measure them, write a report to read, see and hear
+	@$(BIN)/descant bench quick --out $(DEMO)
+	@echo "Report:  $(CURDIR)/$(DEMO)/report.html"
+	@echo "Scores:  $(CURDIR)/$(DEMO)/scores (MIDI to play, WAV to hear, SVG to see)"
+
+test: setup ## run the tests; ARGS="-k name" chooses
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: lint types wheel ## what CI checks beside the tests: style, types, the wheel
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy descant $(WINGS)
+
+# Built from the sdist, installed where nothing else is, and tried from outside the checkout.
+wheel: setup
+	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	$(BIN)/python -m build --outdir "$$work/dist" . > "$$work/build.log" 2>&1 || { cat "$$work/build.log"; exit 1; }; \
+	ls "$$work/dist"; \
+	$(PYTHON) .ci/install.py "$$work/venv" -c $(CONSTRAINTS) "$$work"/dist/*.whl; \
+	cd "$$work" && venv/bin/python -I $(CURDIR)/.ci/smoke.py
+
+format: setup ## format the code and mend what ruff can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## remove what was made here, .venv too
+	rm -rf $(VENV) build dist results wandb *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
