@@ -86,7 +86,7 @@ def _expand(task: Task[Any], states: Any, allowed: Allowed, budget: int) -> tupl
         nexts.append(after)
     if not rewards:
         return Layer(states, source, action, action, np.zeros(0)), None
-    reward, ended, key = (np.concatenate(parts) for parts in (rewards, ends, keys))
+    reward, ended, key = np.concatenate(rewards), np.concatenate(ends), np.concatenate(keys)
     target = np.full(len(action), -1)
     if ended.all():
         return Layer(states, source, action, target, reward), None

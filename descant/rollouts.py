@@ -34,7 +34,9 @@ class Rollout:
     valid: Bools  # [T, N]
     masks: Bools | None  # [T, N, A]
     last_observation: Any  # [N, ...], to bootstrap from
-    cut: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))  # [K, 2] (step, row) truncated
+    cut: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((0, 2), np.int64)
+    )  # [K, 2] (step, row) truncated
     cut_observations: list[Any] = field(default_factory=list)  # what was seen last in each of them
     metrics: dict[str, Floats] = field(default_factory=dict)  # of episodes that ended, float[E] each
 
@@ -83,9 +85,7 @@ class Collector:
             self.reset()
         return self._collect(act, n_steps, once=False)
 
-    def episodes(
-        self, act: Act, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> Rollout:
+    def episodes(self, act: Act, seed: int | None = None, options: dict[str, Any] | None = None) -> Rollout:
         """Exactly one whole episode of every row, so that short ones count no more than long ones."""
         self.reset(seed, options)
         rollout = self._collect(act, None, once=True)
@@ -107,7 +107,7 @@ class Collector:
             done = terminated | truncated
             for row in np.flatnonzero(truncated & ~terminated & valid):
                 cut.append((len(record["actions"]), int(row)))
-                cut_observations.append(_last_seen(following, info, row, self.same_step))
+                cut_observations.append(_last_seen(following, info, int(row), self.same_step))
             for name, values in self._ended_metrics(info, valid & done).items():
                 metrics.setdefault(name, []).append(values)
             row_of_step = (observation, actions, reward, terminated, truncated, starts, valid, masks)
@@ -116,9 +116,10 @@ class Collector:
             self._starts = done if self.same_step else fake
             self._observation, self._info, self._done = following, info, done
             ended = ended | (done & valid) if once else ended
+        columns: dict[str, Any] = {name: np.stack(record[name]) for name in RECORDED[1:-1]}
         return Rollout(
-            _stack(record["observations"]),
-            *(np.stack(record[name]) for name in RECORDED[1:-1]),
+            observations=_stack(record["observations"]),
+            **columns,
             masks=None if record["masks"][0] is None else np.stack(record["masks"]),
             last_observation=self._observation,
             cut=np.array(cut, np.int64).reshape(-1, 2),

@@ -32,7 +32,7 @@ def shared() -> Any:
 
 def row_fields(state: Any) -> tuple[str, ...]:
     """Names of the fields with a leading batch axis."""
-    return _row_fields(type(state))
+    return _row_fields(state.__class__)
 
 
 @functools.cache

@@ -166,4 +166,5 @@ def _well_formed(walks: NDArray[np.int64]) -> NDArray[np.bool_]:
     onward = (np.abs(moves[:, :-1]) >= 4) & (np.sign(moves[:, 1:]) == np.sign(moves[:, :-1]))
     # Two leaps one way past a sixth sound like a broken chord; a leap of a fifth or more turns back, as Fux's do.
     unsung = ((twice & both_leap) | onward).any(axis=1)
-    return climax & span & (leaps >= LEAPS[0]) & (leaps <= LEAPS[1]) & ~unsung
+    singable: NDArray[np.bool_] = climax & span & (leaps >= LEAPS[0]) & (leaps <= LEAPS[1]) & ~unsung
+    return singable
