@@ -6,8 +6,8 @@ small as the task's sufficient statistic. Everything here is exact up to floatin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,14 @@ class Plan:
         best: Bools = self.edge_values[layer] >= self.values[layer][source] - TIE
         return best
 
+    def count_best(self, start: int = 0) -> int:
+        """How many episodes from one start state are optimal, exactly."""
+        layers = [
+            replace(layer, **{n: getattr(layer, n)[self.best(t)] for n in ("source", "action", "target", "reward")})
+            for t, layer in enumerate(self.graph.layers)
+        ]
+        return count_episodes(Graph(tuple(layers)))[start]
+
 
 def optimum(graph: Graph) -> Plan:
     """Backward induction: the value of each state is that of its best edge."""
@@ -167,8 +175,3 @@ def follow(plan: Plan, start: int, rng: np.random.Generator | None = None) -> li
         if row < 0:
             break
     return actions
-
-
-def trajectories(plan: Plan, starts: Sequence[int]) -> list[list[int]]:
-    """A best episode for each of several start states."""
-    return [follow(plan, start) for start in starts]

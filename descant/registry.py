@@ -6,9 +6,12 @@ wings meet here: they are looked up by name, so that none of them has to import 
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from descant.errors import DescantError, did_you_mean
@@ -60,6 +63,12 @@ class Registry(Generic[T]):
             return cast(T, load(name))
         raise DescantError(f"Unknown {self.kind} {name!r}.{did_you_mean(name, self._entries)}")
 
+    def target(self, name: str) -> T | str:
+        """What `name` is registered as, not imported. DescantError where it is unknown."""
+        if name not in self:
+            raise DescantError(f"Unknown {self.kind} {name!r}.{did_you_mean(name, self._entries)}")
+        return self._entries[name]
+
     def names(self) -> list[str]:
         """All names, sorted; third parties' included."""
         self._scan()
@@ -79,6 +88,29 @@ class Registry(Generic[T]):
         self._scanned = True
         for point in metadata.entry_points(group=self.group):
             self._entries.setdefault(point.name, point.value)
+
+
+def summary(registry: Registry[Any], name: str) -> str:
+    """The first sentence of what an entry says of itself; a lazy entry's source is read, not imported."""
+    target = registry.target(name)
+    if not isinstance(target, str):
+        return _first_line(target.__doc__)
+    module_name, _, attribute = target.partition(":")
+    try:
+        spec = importlib.util.find_spec(module_name)
+    except ImportError:
+        return "(its package is not installed)"
+    if spec is None or spec.origin is None:
+        return "(its package is not installed)"
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
+            return _first_line(ast.get_docstring(node))
+    return _first_line(ast.get_docstring(tree))
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]
 
 
 agents: Registry[Any] = Registry("agent", "descant.agents")

@@ -6,6 +6,7 @@ environment an SB3 `VecEnv`. Environments add no stepping code of their own.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 
 from descant.errors import DescantError
 from descant.registry import tasks
-from descant.tasks import Bools, Episode, Floats, Ints, Task, put_rows, take_rows
+from descant.tasks import Bools, Episode, Floats, Ints, Task, put_rows, row_fields, take_rows
 
 if TYPE_CHECKING:
     from descant.sb3 import SB3VecEnv as SB3VecEnv
@@ -212,6 +213,25 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             return rows, self.task.metrics(self._ended) if len(rows) else {}
         return rows, self.task.metrics(take_rows(self._state, rows)) if len(rows) else {}
+
+    def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All that the next steps depend on, as arrays by name and JSON, for a checkpoint."""
+        from descant.runs.rngs import rng_state
+
+        arrays = {name: np.asarray(getattr(self._state, name)) for name in row_fields(self._state)}
+        arrays |= {"done": self._done.astype(np.uint8), "steps": self._steps}
+        return arrays, {"rng": rng_state(self.np_random)}
+
+    def set_state(self, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` gave, on an environment made with the same options."""
+        from descant.runs.rngs import restore_rng
+
+        self.reset(seed=0)
+        rows = {name: np.array(arrays[name]) for name in row_fields(self._state)}
+        self._state = dataclasses.replace(self._state, **rows)
+        self._done = np.array(arrays["done"]).astype(bool)
+        self._steps = np.array(arrays["steps"])
+        restore_rng(self.np_random, plain["rng"])
 
     def render(self) -> tuple[Any, ...] | None:
         """A vector environment keeps no history, so there is nothing to draw: use `gymnasium.make`."""

@@ -51,7 +51,7 @@ class Counterpoint(Task[State]):
     is written down like any other and costs what they cost.
 
     ## Observation space
-    `MultiDiscrete` of int8, a sufficient statistic: position (0 above, 1 below), final, lowest and highest
+    `MultiDiscrete` of int16, a sufficient statistic: position (0 above, 1 below), final, lowest and highest
     cantus note, the note before, the last leap, the run of thirds or sixths, the climax (twice the highest note so
     far, plus 1 where it stood once), notes left, the cantus note before, then the cantus from the current note on (0: past its end).
 
@@ -90,7 +90,7 @@ class Counterpoint(Task[State]):
         reward: Any = "fux",
         mask: Mask = "range",
         max_notes: int = 16,
-        pool: int = 4096,
+        pool: int = 1024,
         pool_seed: int = 0,
     ) -> None:
         if position not in (*POSITIONS, "both"):
@@ -106,7 +106,7 @@ class Counterpoint(Task[State]):
         self.mask = mask
         self.rules: Any = make_reward("fux")  # says what is legal, whatever the reward
         self.reward: Reward = self.rules if reward == "fux" else make_reward(reward)
-        self.observation_space = spaces.MultiDiscrete(self.problems.nvec(), dtype=np.int8)  # type: ignore[arg-type]
+        self.observation_space = spaces.MultiDiscrete(self.problems.nvec(), dtype=np.int16)  # type: ignore[arg-type]
         self.action_space = spaces.Discrete(G)
 
     def reset(self, rng: np.random.Generator, n: int, options: Mapping[str, Any] | None = None) -> State:
@@ -131,9 +131,9 @@ class Counterpoint(Task[State]):
             reward = self.reward(state, action, after)
         return after, reward, move.last != 0
 
-    def observe(self, state: State) -> NDArray[np.int8]:
-        """int8[n, W], W = 10 + max_notes."""
-        rows: NDArray[np.int8] = self.problems.rows.take(state.bar, axis=0)
+    def observe(self, state: State) -> NDArray[np.int16]:
+        """int16[n, W], W = 10 + max_notes."""
+        rows: NDArray[np.int16] = self.problems.rows.take(state.bar, axis=0)
         rows[:, COLUMN["note before"]] = state.note
         rows[:, COLUMN["last leap"]] = state.leap
         rows[:, COLUMN["run"]] = state.run
@@ -148,7 +148,7 @@ class Counterpoint(Task[State]):
         lawful = self.lawful(state)
         return np.where(lawful.any(axis=1, keepdims=True), lawful, in_range)
 
-    def observation_mask(self, batch: NDArray[np.int8]) -> Bools | None:
+    def observation_mask(self, batch: NDArray[np.int16]) -> Bools | None:
         """The range mask as a function of observations; the rules mask needs the state, hence None."""
         if self.mask != "range":
             return None

@@ -222,10 +222,10 @@ class Problems:
 
     def _observation_rows(
         self, each: dict[str, Ints], left: Ints, before: Ints, cantus: Ints
-    ) -> NDArray[np.int8]:
-        """What observations of each bar say of the problem: int8[bars, W], 0 in the columns of the state."""
+    ) -> NDArray[np.int16]:
+        """What observations of each bar say of the problem: int16[bars, W], 0 in the columns of the state."""
         k, stride = left.shape
-        rows = np.zeros((k, stride, len(HEAD) + self.max_notes), np.int8)
+        rows = np.zeros((k, stride, len(HEAD) + self.max_notes), np.int16)
         rows[..., COLUMN["position"]] = each["below"]
         rows[..., COLUMN["final"]] = each["final"]
         rows[..., COLUMN["lowest cantus note"]] = each["lowest"]

@@ -1,0 +1,437 @@
+"""Stable-Baselines3's algorithms as agents: `sb3/ppo`, `sb3/a2c`, `sb3/dqn`, `sb3/maskable-ppo`.
+
+They run over `SB3VecEnv`, and are saved in our form: weights as safetensors, the rest as JSON, never SB3's zip. What
+is saved is all that learning depends on (optimiser, random states, environments, replay), so that a resumed run
+equals an uninterrupted one on descant's environments. Other environments can't be saved and begin a new episode.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from descant.agent import Agent, Callback, Environment, Parts
+from descant.errors import DescantError
+from descant.shells import TaskVectorEnv
+from descant.tasks import Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from descant.runs.checkpoints import Checkpoint
+    from descant.runs.tracking import Tracker
+
+LOG_STEPS = 10_000  # environment steps between records
+WINDOW = 100  # episodes that a record averages over
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig:
+    """SB3's PPO; defaults are SB3's but for more environments and larger batches, as a fast environment allows."""
+
+    num_envs: int = 64
+    learning_rate: float = 3e-4
+    n_steps: int = 128
+    batch_size: int = 1024
+    n_epochs: int = 10
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    ent_coef: float = 0.01
+    hidden: tuple[int, ...] = (256, 256)
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class A2CConfig:
+    """SB3's A2C with its own defaults."""
+
+    num_envs: int = 64
+    learning_rate: float = 7e-4
+    n_steps: int = 5
+    gamma: float = 0.99
+    gae_lambda: float = 1.0
+    ent_coef: float = 0.01
+    hidden: tuple[int, ...] = (256, 256)
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DQNConfig:
+    """SB3's DQN; a smaller replay than SB3's default million."""
+
+    num_envs: int = 16
+    learning_rate: float = 1e-3
+    buffer_size: int = 200_000
+    learning_starts: int = 2_000
+    batch_size: int = 256
+    gamma: float = 0.99
+    train_freq: int = 4
+    gradient_steps: int = 4
+    target_update_interval: int = 2_000
+    exploration_fraction: float = 0.3
+    exploration_final_eps: float = 0.02
+    hidden: tuple[int, ...] = (256, 256)
+    seed: int = 0
+
+
+class SB3Agent(Agent):
+    """One of SB3's algorithms behind our interface. `Algorithm` names it, `arguments` make it."""
+
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
+        from descant.shells import SB3VecEnv
+
+        super().__init__(env, config, spaces)
+        torch.set_num_threads(1)
+        if env is None:
+            self.vec_env: Any = _Spaces(*self.spaces).as_vec_env()
+        else:
+            self.vec_env = SB3VecEnv(same_step(env))
+        kind = "MultiInputPolicy" if hasattr(self.observation_space, "spaces") else "MlpPolicy"
+        arguments = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("num_envs", "hidden")}
+        self.model = self.algorithm()(
+            kind, self.vec_env, policy_kwargs={"net_arch": list(config.hidden)}, verbose=0, **arguments
+        )
+        self._returns = np.zeros(self.vec_env.num_envs)
+        self._random_states: dict[str, Any] | None = None
+
+    @property
+    def spaces(self) -> tuple[Any, Any]:
+        """Of one observation and one action."""
+        return self.observation_space, self.action_space
+
+    @classmethod
+    def algorithm(cls) -> Any:
+        """SB3's class."""
+        raise NotImplementedError
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Callback | None = None,
+        tracker: Tracker | None = None,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train until `num_timesteps` reaches `total_timesteps`; SB3 finishes the rollout it has begun."""
+        from descant.runs.progress import progress
+
+        if self.env is None:
+            raise DescantError("This agent was loaded without an environment: pass env to learn on.")
+        if self._random_states is not None:
+            _set_random_states(self._random_states, self.model)
+            self._random_states = None
+        left = total_timesteps - self.num_timesteps
+        if left <= 0:
+            return self
+        with progress(total_timesteps, self.name, self.num_timesteps, progress_bar) as bar:
+            try:
+                self.model.learn(
+                    left, _bridge(self, callback, tracker, bar), reset_num_timesteps=self.num_timesteps == 0
+                )
+            except _Stop:
+                pass
+            self.num_timesteps = self.model.num_timesteps
+        return self
+
+    def log_probs(self, observation: Any, state: Any = None, action_masks: Bools | None = None) -> Floats:
+        """Log-probability of every action: float[n, A]. Masks count only for an algorithm that knows them."""
+        with torch.inference_mode():
+            tensor, _ = self.model.policy.obs_to_tensor(observation)
+            logits = self._distribution(tensor, action_masks).distribution.logits
+            return torch.log_softmax(logits, dim=-1).numpy().astype(np.float64)
+
+    def act(
+        self, batch: Any, state: Any, episode_start: Any, deterministic: bool, masks: Bools | None
+    ) -> tuple[Ints, Any]:
+        """Actions int64[n], by SB3's own `predict`."""
+        actions, state = self.model.predict(batch, state, episode_start, deterministic)
+        return actions, state
+
+    def parts(self) -> Parts:
+        """Policy, optimiser, random states, the environments' states, and what the algorithm keeps itself."""
+        weights: dict[str, Any] = {f"policy.{k}": v for k, v in self.model.policy.state_dict().items()}
+        for i, (_, moments) in enumerate(sorted(self.model.policy.optimizer.state_dict()["state"].items())):
+            weights |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+        arrays, plain = _random_states(self.model)
+        weights |= {f"random.{k}": v for k, v in arrays.items()}
+        state: dict[str, Any] = {"random": plain, "updates": int(self.model._n_updates)}
+        if isinstance(self.env, TaskVectorEnv):
+            arrays, state["env"] = self.vec_env.env.get_state()
+            weights |= {f"env.{k}": v for k, v in arrays.items()}
+            weights |= _last_step(self.model, self._returns)
+        own, state["own"] = self._own_parts()
+        return Parts(weights | {f"own.{k}": v for k, v in own.items()}, state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take back what `parts` gave."""
+        weights, state = checkpoint.weights, checkpoint.state
+        self.model.policy.load_state_dict(_under("policy.", weights))
+        count = len(self.model.policy.optimizer.state_dict()["param_groups"][0]["params"])
+        moments = {i: _under(f"optimizer.{i}.", weights) for i in range(count)}
+        groups = self.model.policy.optimizer.state_dict()["param_groups"]
+        state_of = {i: m for i, m in moments.items() if m}
+        self.model.policy.optimizer.load_state_dict({"state": state_of, "param_groups": groups})
+        self.model.num_timesteps = self.num_timesteps
+        self.model._n_updates = state["updates"]
+        if self.env is None:
+            return
+        self._random_states = {"arrays": _under("random.", weights), "plain": state["random"]}
+        if isinstance(self.env, TaskVectorEnv) and "env" in state:
+            self.vec_env.env.set_state({k: v.numpy() for k, v in _under("env.", weights).items()}, state["env"])
+            _set_last_step(self.model, self._returns, weights)
+        self._restore_own({k: v.numpy() for k, v in _under("own.", weights).items()}, state["own"])
+
+    def _distribution(self, tensor: Any, masks: Bools | None) -> Any:
+        return self.model.policy.get_distribution(tensor)
+
+    def _own_parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What one algorithm keeps besides: arrays and JSON."""
+        return {}, {}
+
+    def _restore_own(self, arrays: dict[str, Any], plain: dict[str, Any]) -> None:
+        """Take that back."""
+
+
+class PPO(SB3Agent):
+    """Proximal policy optimisation (Schulman et al. 2017), by SB3."""
+
+    name: ClassVar[str] = "sb3/ppo"
+    Config: ClassVar[type[Any]] = PPOConfig
+
+    @classmethod
+    def algorithm(cls) -> Any:
+        """`stable_baselines3.PPO`."""
+        from stable_baselines3 import PPO as Algorithm
+
+        return Algorithm
+
+
+class A2C(SB3Agent):
+    """Advantage actor-critic (Mnih et al. 2016), by SB3."""
+
+    name: ClassVar[str] = "sb3/a2c"
+    Config: ClassVar[type[Any]] = A2CConfig
+
+    @classmethod
+    def algorithm(cls) -> Any:
+        """`stable_baselines3.A2C`."""
+        from stable_baselines3 import A2C as Algorithm
+
+        return Algorithm
+
+
+class MaskablePPO(SB3Agent):
+    """PPO that honours action masks (Huang & Ontanon 2022), by sb3-contrib."""
+
+    name: ClassVar[str] = "sb3/maskable-ppo"
+    Config: ClassVar[type[Any]] = PPOConfig
+
+    @classmethod
+    def algorithm(cls) -> Any:
+        """`sb3_contrib.MaskablePPO`."""
+        from sb3_contrib import MaskablePPO as Algorithm
+
+        return Algorithm
+
+    def act(
+        self, batch: Any, state: Any, episode_start: Any, deterministic: bool, masks: Bools | None
+    ) -> tuple[Ints, Any]:
+        """Actions int64[n], never a masked one."""
+        actions, state = self.model.predict(batch, state, episode_start, deterministic, action_masks=masks)
+        return actions, state
+
+    def _distribution(self, tensor: Any, masks: Bools | None) -> Any:
+        return self.model.policy.get_distribution(tensor, action_masks=masks)
+
+
+class DQN(SB3Agent):
+    """Deep Q-learning (Mnih et al. 2015), by SB3."""
+
+    name: ClassVar[str] = "sb3/dqn"
+    Config: ClassVar[type[Any]] = DQNConfig
+
+    @classmethod
+    def algorithm(cls) -> Any:
+        """`stable_baselines3.DQN`."""
+        from stable_baselines3 import DQN as Algorithm
+
+        return Algorithm
+
+    def log_probs(self, observation: Any, state: Any = None, action_masks: Bools | None = None) -> Floats:
+        """0 for the action of the highest value, -inf for the others: float[n, A]."""
+        actions, _ = self.model.predict(observation, deterministic=True)
+        log_probs = np.full((len(actions), int(self.action_space.n)), -np.inf)
+        log_probs[np.arange(len(actions)), actions] = 0.0
+        return log_probs
+
+    def _own_parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        buffer = self.model.replay_buffer
+        filled = buffer.buffer_size if buffer.full else buffer.pos
+        arrays = {name: getattr(buffer, name)[:filled] for name in REPLAY}
+        plain = {"pos": buffer.pos, "full": buffer.full, "calls": self.model._n_calls}
+        return arrays, plain | {"exploration_rate": self.model.exploration_rate}
+
+    def _restore_own(self, arrays: dict[str, Any], plain: dict[str, Any]) -> None:
+        buffer = self.model.replay_buffer
+        for name in REPLAY:
+            getattr(buffer, name)[: len(arrays[name])] = arrays[name]
+        buffer.pos, buffer.full = plain["pos"], plain["full"]
+        self.model._n_calls = plain["calls"]
+        self.model.exploration_rate = plain["exploration_rate"]
+
+
+REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+class _Stop(Exception):
+    """Leaves SB3's loop where nothing is half done."""
+
+
+@dataclasses.dataclass
+class _Spaces:
+    """Stands for an environment where only its spaces are known: an agent that predicts but can't learn."""
+
+    observation_space: Any
+    action_space: Any
+
+    def as_vec_env(self) -> Any:
+        """An SB3 environment that has the spaces and can't be stepped."""
+        from stable_baselines3.common.vec_env import VecEnv
+
+        spaces = self
+
+        class Unsteppable(VecEnv):
+            """Spaces without dynamics."""
+
+            def __init__(self) -> None:
+                super().__init__(1, spaces.observation_space, spaces.action_space)
+
+            def reset(self) -> Any:
+                raise DescantError("This agent was loaded without an environment: pass env to learn on.")
+
+            def step_async(self, actions: Any) -> None:
+                self.reset()
+
+            def step_wait(self) -> Any:
+                return self.reset()
+
+            def close(self) -> None:
+                """Nothing is open."""
+
+            def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+                return [None]
+
+            def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+                """There is nothing to set it on."""
+
+            def env_method(self, name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+                return [None]
+
+            def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+                return [False]
+
+        return Unsteppable()
+
+
+def same_step(env: Environment) -> Environment:
+    """The environment itself, or one like it that resets in the same step, as SB3 needs."""
+    if env.metadata.get("autoreset_mode") is AutoresetMode.SAME_STEP:
+        return env
+    if isinstance(env, TaskVectorEnv):
+        return TaskVectorEnv(
+            env.task,
+            env.num_envs,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            max_episode_steps=env.max_episode_steps,
+        )
+    if isinstance(env, SyncVectorEnv):
+        return SyncVectorEnv(list(env.env_fns), autoreset_mode=AutoresetMode.SAME_STEP)
+    raise DescantError(
+        "SB3 needs an environment that resets in the same step: make it with autoreset_mode SAME_STEP."
+    )
+
+
+def _bridge(agent: SB3Agent, callback: Callback | None, tracker: Tracker | None, bar: Any) -> Any:
+    """An SB3 callback that logs, shows progress, and lets ours save and stop between rollouts."""
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Bridge(BaseCallback):
+        """Between SB3's loop and ours."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.finished: list[float] = []
+            self.logged = agent.num_timesteps // LOG_STEPS
+            self.begun = False
+
+        def _on_rollout_start(self) -> None:
+            agent.num_timesteps = agent.model.num_timesteps
+            if self.begun and callback is not None and not callback(agent):
+                raise _Stop
+            self.begun = True
+
+        def _on_step(self) -> bool:
+            agent._returns += self.locals["rewards"]
+            dones = self.locals["dones"]
+            if dones.any():
+                self.finished += agent._returns[dones].tolist()
+                agent._returns[dones] = 0.0
+            if self.num_timesteps // LOG_STEPS > self.logged and self.finished:
+                self.logged = self.num_timesteps // LOG_STEPS
+                mean = float(np.mean(self.finished[-WINDOW:]))
+                self.finished = self.finished[-WINDOW:]
+                bar.update(self.num_timesteps, **{"return": mean})
+                if tracker is not None:
+                    tracker.log(self.num_timesteps, {"return": mean} | _losses(agent.model))
+            return True
+
+    return Bridge()
+
+
+def _losses(model: Any) -> dict[str, float]:
+    """What SB3 logged of its last update."""
+    named = model.logger.name_to_value
+    return {k.removeprefix("train/"): float(v) for k, v in named.items() if k.startswith("train/")}
+
+
+def _random_states(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """torch's and NumPy's global generators and the action space's, all of which SB3 draws from."""
+    from descant.runs.rngs import rng_state
+
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    arrays = {"torch": torch.get_rng_state(), "numpy": np.asarray(keys)}
+    plain = {"numpy": [kind, int(position), int(has_gauss), float(cached)]}
+    return arrays, plain | {"actions": rng_state(model.action_space.np_random)}
+
+
+def _set_random_states(states: dict[str, Any], model: Any) -> None:
+    from descant.runs.rngs import restore_rng
+
+    torch.set_rng_state(states["arrays"]["torch"])
+    kind, position, has_gauss, cached = states["plain"]["numpy"]
+    np.random.set_state((kind, states["arrays"]["numpy"].numpy(), position, has_gauss, cached))
+    restore_rng(model.action_space.np_random, states["plain"]["actions"])
+
+
+def _last_step(model: Any, returns: Any) -> dict[str, Any]:
+    """What SB3 carries from one rollout to the next."""
+    if model._last_obs is None:
+        return {}
+    starts = model._last_episode_starts
+    observation = model._last_obs if isinstance(model._last_obs, dict) else {"": model._last_obs}
+    kept = {f"last.{k}": np.ascontiguousarray(v) for k, v in observation.items()}
+    return kept | {"returns": returns.copy(), "starts": np.asarray(starts).astype(np.uint8)}
+
+
+def _set_last_step(model: Any, returns: Any, weights: dict[str, Any]) -> None:
+    last = {k: v.numpy() for k, v in _under("last.", weights).items()}
+    if last:
+        model._last_obs = last[""] if set(last) == {""} else last
+        model._last_episode_starts = weights["starts"].numpy().astype(bool)
+        returns[:] = weights["returns"].numpy()
+
+
+def _under(prefix: str, weights: Any) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

@@ -1,0 +1,66 @@
+"""The command line: `descant COMMAND`, each command a dataclass that says how it is asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from descant.errors import DescantError
+from descant.registry import commands, summary
+
+FINE, NO, BAD_INPUT = 0, 1, 2
+"""Exit codes: fine; the answer is no (a rule broken, a bar missed); bad input."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return FINE
+    if arguments[0] in ("-V", "--version"):
+        from descant.version import __version__
+
+        print(f"descant {__version__}")
+        return FINE
+    name, *rest = arguments
+    try:
+        return run(name, rest)
+    except DescantError as error:
+        print(f"descant {name}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        # Whoever read our output has gone: say nothing more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Parse one command's arguments and run it."""
+    import tyro
+
+    command = commands.get(name)
+    shape: Any = command.parser(arguments) if hasattr(command, "parser") else command
+    try:
+        parsed = tyro.cli(shape, args=list(arguments), prog=f"descant {name}", description=command.__doc__)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    code: int = parsed.run()
+    return code
+
+
+def overview() -> str:
+    """What `descant --help` says."""
+    lines = ["descant: reinforcement learning for sequence generation.", "", "usage: descant COMMAND [OPTIONS]", ""]
+    lines += [f"  {name:<10} {summary(commands, name)}" for name in commands.names()]
+    lines += [
+        "",
+        "descant COMMAND --help says more of each, with an example.",
+        "Exit codes: 0 fine, 1 the answer is no (a rule broken, a bar missed), 2 bad input.",
+    ]
+    return "\n".join(lines)
