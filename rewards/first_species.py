@@ -17,10 +17,10 @@ import numpy as np
 
 from .views import (
     ALTERATION,
+    CANTUS_ALTERATION,
     CANTUS_LETTER,
     LETTER,
     Array,
-    B,
     BarView,
     ClimaxView,
     F,
@@ -113,7 +113,7 @@ def _inner_unison(v: BarView) -> Array:
 @_rule("diatonic", "pair", "{note} is foreign to the mode here", "Fux 1725, I.1; Jeppesen 1939")
 def _diatonic_flat(v: StepView) -> Array:
     """B flat only where B natural would make a tritone: against the cantus's F (or B flat), or straight after F."""
-    cantus = np.isin(CANTUS_LETTER[v.cantus], (B, F))
+    cantus = (CANTUS_LETTER[v.cantus] == F) | (CANTUS_ALTERATION[v.cantus] == -1)
     after_f = (LETTER[v.note_before] == F) & (ALTERATION[v.note_before] == 0) & v.exists
     return np.broadcast_to((ALTERATION[v.note] == -1) & ~(cantus | after_f), v.shape)
 

@@ -35,12 +35,13 @@ from descant.tasks import Bools, Ints
 CANTUS_MIDI = np.array([p.midi for p in CANTUS_PITCHES] + [0])  # the last entry stands for "no note"
 CANTUS_STAFF = np.array([p.diatonic for p in CANTUS_PITCHES] + [0])
 CANTUS_LETTER = np.array([LETTERS.index(p.letter) for p in CANTUS_PITCHES] + [-1])
+CANTUS_ALTERATION = np.array([p.alteration for p in CANTUS_PITCHES] + [0])
 LETTER = np.array([LETTERS.index(p.letter) for p in GAMUT])
 ALTERATION = np.array([p.alteration for p in GAMUT])
 # By index in FINALS: letter of the leading note, and whether the cadence raises it.
 LEADING = np.array([LETTERS.index(BY_FINAL[final].leading_note[0]) for final in FINALS])
 RAISED = np.array([BY_FINAL[final].leading_note[1] for final in FINALS])
-B, F = LETTERS.index("B"), LETTERS.index("F")
+F = LETTERS.index("F")
 
 # (steps, semitones) within an octave of the consonances; everything else, the fourth too, is dissonant.
 PERFECT = ((0, 0), (4, 7))
