@@ -1,0 +1,76 @@
+"""Playing counterpoint in tests: problems, lines and episodes, random or given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from descant.envs.counterpoint import Counterpoint
+from descant.music.cantus_firmi import FUX, Line, generate
+from descant.music.counterpoint import CANTUS_PITCHES, GAMUT, POSITIONS, actions_of
+from descant.music.pitches import parse_line
+from descant.tasks import Episode, Task
+
+# Fux's own solutions (Gradus ad Parnassum, 1725), by cantus and position.
+SOLUTIONS = {
+    ("dorian", "above"): "A4 A4 G4 A4 B4 C5 C5 B4 D5 C#5 D5",
+    ("phrygian", "above"): "B4 C5 F4 G4 A4 C5 B4 E5 D5 E5",
+    ("lydian", "above"): "F4 E4 C4 F4 F4 G4 A4 G4 C4 F4 E4 F4",
+    ("dorian", "below"): "D3 D3 A3 F3 E3 D3 F3 C4 D4 C#4 D4",
+    ("aeolian", "below"): "A3 A3 G3 F3 E3 E3 D3 C3 G3 A3 G#3 A3",
+}
+RNG = np.random.default_rng(0)  # for tasks that draw nothing
+
+
+@functools.lru_cache(maxsize=64)
+def task_of(cantus: str | Line, position: str, **options: Any) -> Counterpoint:
+    """The task of one problem."""
+    return Counterpoint(cantus=cantus, position=position, **options)  # type: ignore[arg-type]
+
+
+def play(task: Task[Any], actions: Sequence[int], start: Any = None) -> tuple[Episode[Any], list[float]]:
+    """The episode that actions make, and its rewards."""
+    states, rewards = [task.starts() if start is None else start], []
+    for action in actions:
+        state, reward, _ = task.step(states[-1], np.array([action]), RNG)
+        states.append(state)
+        rewards.append(float(reward[0]))
+    return Episode(tuple(states), tuple(actions)), rewards
+
+
+def write(cantus: str, position: str, line: str) -> Episode[Any]:
+    """The episode of a counterpoint given as text."""
+    task = task_of(cantus if cantus in FUX else parse_line(cantus), position)
+    return play(task, actions_of(parse_line(line)))[0]
+
+
+def user_cantus() -> st.SearchStrategy[Line]:
+    """What a user may give: any notes of the modes, repeated ones and B flats too, on a final that has a mode."""
+    body = st.lists(st.sampled_from(CANTUS_PITCHES), min_size=2, max_size=13)
+    finals = [p for p in CANTUS_PITCHES if p.letter != "B"]
+    return st.builds(lambda notes, final: (*notes, final), body, st.sampled_from(finals))
+
+
+def problems() -> st.SearchStrategy[Counterpoint]:
+    """A task of one problem: a generated cantus, one of Fux's, or a user's; on either side."""
+    known = st.sampled_from([*FUX.values(), *generate(40, seed=3)])
+    return st.builds(task_of, known | known | user_cantus(), st.sampled_from(POSITIONS))
+
+
+@st.composite
+def lines(draw: st.DrawFn, task: Counterpoint) -> list[int]:
+    """Notes from the whole gamut: wild, or mostly lawful with slips, whole or broken off."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    slips = draw(st.sampled_from([0.0, 0.1, 0.3, 1.0]))
+    length = draw(st.integers(1, 40).map(lambda n: min(n, int(task.problems.lengths[0]))))
+    state, actions = task.starts(), []
+    for _ in range(length):
+        lawful = np.flatnonzero(task.lawful(state)[0])
+        slip = rng.random() < slips or not len(lawful)
+        actions.append(int(rng.integers(len(GAMUT)) if slip else rng.choice(lawful)))
+        state, _, _ = task.step(state, np.array(actions[-1:]), RNG)
+    return actions
