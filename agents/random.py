@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from descant.agent import Agent, Callback, Parts
-from descant.tasks import Bools, Floats
+from descant.tasks import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from descant.runs.checkpoints import Checkpoint
@@ -45,6 +45,12 @@ class Random(Agent):
         allowed = np.ones((n, int(self.action_space.n)), bool) if action_masks is None else action_masks
         share = -np.log(allowed.sum(axis=1, keepdims=True))
         return np.where(allowed, share, -np.inf)
+
+    def act(
+        self, batch: Any, state: Any, episode_start: Any, deterministic: bool, masks: Bools | None
+    ) -> tuple[Ints, Any]:
+        """Draws, `deterministic` or not: the first of equals would not be chance."""
+        return super().act(batch, state, episode_start, False, masks)
 
     def parts(self) -> Parts:
         """Nothing but its name."""

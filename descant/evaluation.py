@@ -11,7 +11,7 @@ import numpy as np
 
 from descant.agent import Agent
 from descant.planning import enumerate_task, optimum, uniform
-from descant.tasks import Episode, Finding, Floats, Task, size, take_rows
+from descant.tasks import Episode, Finding, Floats, Task, put_rows, size, take_rows
 
 MAX_STEPS = 10_000
 
@@ -55,10 +55,10 @@ def play(
     rng = np.random.default_rng(seed)
     n = size(starts)
     states, actions, rewards = [starts], [], []
+    state = starts
     alive, memory = np.ones(n, bool), None
     lengths = np.zeros(n, np.int64)
     while alive.any() and len(actions) < MAX_STEPS:
-        state = states[-1]
         first = np.full(n, not actions)
         action, memory = agent.predict(
             task.observe(state), memory, first, deterministic, action_masks=task.action_mask(state)
@@ -69,6 +69,9 @@ def play(
         rewards.append(np.where(alive, reward, 0.0))
         lengths += alive
         alive &= ~ended
+        # Rows that have ended wait at their start, a state that every agent knows.
+        state = take_rows(following, np.arange(n))
+        put_rows(state, ~alive, take_rows(starts, ~alive))
     episodes = [_episode(states, actions, row, int(lengths[row])) for row in range(n)]
     return episodes, np.sum(rewards, axis=0)
 

@@ -1,0 +1,166 @@
+"""`descant evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from descant.agent import Agent
+from descant.commands.output import findings_json, print_json
+from descant.commands.train import make_env, parse_options
+from descant.errors import DescantError
+from descant.evaluation import Outcome, evaluate
+from descant.makers import load_agent, make_agent
+from descant.registry import agents, tasks
+
+
+@dataclasses.dataclass
+class Evaluate:
+    """Evaluate a run on unseen problems: score between chance (0) and the exact optimum (1), legal or not.
+
+    On counterpoint: greedy on Fux's six cantus firmi, above and below. On other environments: the mean return of
+    --episodes episodes.
+
+    Example: descant evaluate runs/counterpoint-reinforce-0
+    """
+
+    run_or_agent: Annotated[str, tyro.conf.Positional]
+    """A run folder, a checkpoint, or the name of an agent that needs no training (random, exact)."""
+    set: tuple[str, ...] = ()
+    """Options of the environment as NAME=VALUE, such as cantus=dorian position=above mask=rules."""
+    deterministic: bool = True
+    """Take the likeliest action; --no-deterministic draws."""
+    episodes: int = 100
+    """How many episodes, on an environment without a known optimum."""
+    seed: int = 0
+    """Seed of what is drawn."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Print a table, or JSON."""
+        agent, env_id, options = find_agent(self.run_or_agent)
+        if env_id != "descant/Counterpoint-v0":
+            return self._returns(agent, env_id, options | parse_options(self.set))
+        outcomes = fux_outcomes(agent, options | parse_options(self.set), self.deterministic, self.seed)
+        legal = sum(o.metrics["legal"] for o in outcomes.values())
+        mean = float(np.mean([o.score for o in outcomes.values()]))
+        if self.json:
+            problems = [{"problem": name, **outcome_json(o)} for name, o in outcomes.items()]
+            print_json({"mean_score": mean, "legal": int(legal), "of": len(outcomes), "problems": problems})
+            return 0
+        print_table(outcomes)
+        print(f"mean score {mean:.4f}; {legal:.0f} of {len(outcomes)} without error")
+        return 0
+
+    def _returns(self, agent: Agent, env_id: str, options: dict[str, Any]) -> int:
+        from descant.rollouts import Collector
+
+        env = make_env(env_id, min(self.episodes, 16), options)
+        collector, returns = Collector(env), []
+        rounds = -(-self.episodes // env.num_envs)
+        for i in range(rounds):
+            memory: Any = None
+
+            def act(observation: Any, masks: Any, starts: Any) -> Any:
+                nonlocal memory
+                actions, memory = agent.predict(observation, memory, starts, self.deterministic, masks)
+                return np.asarray(actions)
+
+            rollout = collector.episodes(act, seed=self.seed + i)
+            returns += (rollout.rewards * rollout.valid).sum(axis=0).tolist()
+        kept = np.array(returns[: self.episodes])
+        result = {"mean_return": float(kept.mean()), "std_return": float(kept.std()), "episodes": len(kept)}
+        if self.json:
+            print_json(result)
+        else:
+            print(f"mean return {kept.mean():.2f} (deviation {kept.std():.2f}) over {len(kept)} episodes")
+        return 0
+
+
+def find_agent(name: str) -> tuple[Agent, str, dict[str, Any]]:
+    """An agent from a run or checkpoint, or one that needs no training; its environment's id and options."""
+    if not Path(name).exists() and name in agents:
+        if agents.get(name).trains:
+            raise DescantError(f"Agent {name!r} has to be trained first: descant train --agent {name}.")
+        return make_agent(name, make_env("descant/Counterpoint-v0", 1, {"cantus": "fux"})), *_default()
+    agent = load_agent(name)
+    record = agent.manifest()["env"]
+    if record is None:
+        raise DescantError(f"{name} does not say which environment it was trained on, so it can't be evaluated.")
+    return agent, record["id"], record["kwargs"]
+
+
+def _default() -> tuple[str, dict[str, Any]]:
+    return "descant/Counterpoint-v0", {}
+
+
+def fux_outcomes(
+    agent: Agent, options: dict[str, Any], deterministic: bool = True, seed: int = 0
+) -> dict[str, Outcome]:
+    """An outcome for each problem, by name such as "dorian above"; Fux's six unless `options` fix a cantus."""
+    own = {k: v for k, v in options.items() if k not in ("pool", "pool_seed")}
+    if own.get("cantus", "generated") == "generated":
+        own["cantus"] = "fux"
+    task = tasks.get("descant/Counterpoint-v0")(**own)
+    if agent.observation_space != task.observation_space:
+        raise DescantError(
+            f"This agent was trained on {agent.observation_space}, these problems have {task.observation_space}: "
+            "pass --set max_notes as in its training."
+        )
+    names = [f"{problem_name(p.cantus)} {p.position}" for p in task.problems.problems]
+    return dict(zip(names, evaluate(bound(agent, task), task, deterministic, seed), strict=True))
+
+
+def bound(agent: Agent, task: Any) -> Agent:
+    """The agent itself, or for one that plans, a new one that plans on this task."""
+    if agent.name != "exact":
+        return agent
+    from descant.shells import TaskVectorEnv
+
+    return make_agent("exact", TaskVectorEnv(task))
+
+
+def problem_name(cantus: Any) -> str:
+    """The name of one of Fux's cantus firmi, else its notes."""
+    from descant.music.cantus_firmi import FUX
+
+    named = {line: name for name, line in FUX.items()}
+    return named.get(cantus) or " ".join(map(str, cantus))
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as JSON, with its notes and findings."""
+    from descant.music.counterpoint import GAMUT
+
+    return {
+        "score": outcome.score,
+        "return": outcome.value,
+        "optimum": outcome.optimum,
+        "random": outcome.random,
+        **outcome.metrics,
+        "counterpoint": [str(GAMUT[a]) for a in outcome.episode.actions],
+        "findings": findings_json(outcome.findings),
+    }
+
+
+def print_table(outcomes: dict[str, Outcome]) -> None:
+    """A table on stdout, a row a problem."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Counterpoint, one line each")
+    for column, side in (("problem", "left"), *((c, "right") for c in COLUMNS)):
+        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    for name, o in outcomes.items():
+        warnings = sum(f.severity == "warning" for f in o.findings)
+        cells = (f"{o.score:.4f}", f"{o.metrics['errors']:.0f}", str(warnings))
+        table.add_row(name, *cells, f"{o.value:.4f}", f"{o.optimum:.4f}", f"{o.random:.2f}")
+    Console().print(table)
+
+
+COLUMNS = ("score", "errors", "warnings", "return", "optimum", "random")

@@ -1,0 +1,185 @@
+"""`descant train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from descant.errors import DescantError
+from descant.registry import agents, tasks
+from descant.runs.folders import RunFolder
+
+CHECKPOINT_SECONDS = 20.0
+DEFAULT_STEPS = 3_000_000
+
+
+@dataclasses.dataclass
+class Train:
+    """Train an agent on an environment; all that happens is kept in a run folder.
+
+    Ctrl-C saves and stops; --resume goes on exactly where a run stopped, even one that was killed.
+    Options of the agent are --config.NAME (see: descant train --agent NAME --help), of the environment --set
+    NAME=VALUE.
+
+    Example: descant train descant/Counterpoint-v0 --agent reinforce --total-timesteps 3000000 --out runs/first
+    """
+
+    env: Annotated[str, tyro.conf.Positional] = "descant/Counterpoint-v0"
+    """The environment: one of descant's (see: descant list), or any Gymnasium id."""
+    agent: str = "reinforce"
+    """The agent (see: descant list)."""
+    total_timesteps: int | None = None
+    """Environment steps in all, those before a resume included (3,000,000; with --resume, the run's own)."""
+    seed: int | None = None
+    """Short for --config.seed."""
+    out: Path | None = None
+    """The run folder to make; by default runs/ENVIRONMENT-AGENT-SEED."""
+    resume: Path | None = None
+    """A run folder to go on with; environment, agent and settings come from it."""
+    set: tuple[str, ...] = ()
+    """Options of the environment as NAME=VALUE: --set cantus=fux mask=rules."""
+    track: tuple[str, ...] = ()
+    """Mirrors of metrics.jsonl: wandb, tensorboard."""
+    progress: bool = True
+    """Show a progress bar."""
+    config: Any = None
+    """Options of the agent."""
+
+    @classmethod
+    def parser(cls, arguments: Sequence[str]) -> Any:
+        """This command with the options of the agent that the arguments name, typed and documented."""
+        config = agents.get(_named(arguments, "--agent") or "reinforce").Config
+        fields = [(f.name, f.type, _with_default(f)) for f in dataclasses.fields(cls) if f.name != "config"]
+        fields.append(("config", config, dataclasses.field(default_factory=config)))
+        shape = dataclasses.make_dataclass("Train", fields, bases=(cls,), namespace={"__doc__": cls.__doc__})
+        shape.__module__ = cls.__module__
+        return shape
+
+    def run(self) -> int:
+        """Train to the end, or to the first Ctrl-C."""
+        if self.total_timesteps is not None and self.total_timesteps < 1:
+            raise DescantError(f"--total-timesteps must be at least 1, not {self.total_timesteps}.")
+        run = RunFolder.open(self.resume) if self.resume else self._new_run()
+        finished = train(run, tuple(self.track), self.progress, self.total_timesteps)
+        where = run.checkpoint_path("last")
+        if finished:
+            print(f"done: {where}\nnow: descant evaluate {run.path}")
+        else:
+            print(f"stopped; go on with: descant train --resume {run.path}", file=sys.stderr)
+        return 0 if finished else 130
+
+    def _new_run(self) -> RunFolder:
+        options = parse_options(self.set)
+        kind = agents.get(self.agent)
+        if not kind.trains:
+            raise DescantError(f"Agent {self.agent!r} has nothing to learn: use descant evaluate {self.agent}.")
+        config = dataclasses.asdict(self.config if self.config is not None else kind.Config())
+        if self.seed is not None:
+            config["seed"] = self.seed
+        make_env(self.env, 1, options).close()  # a bad option is refused before a folder is made
+        stem = self.env.split("/")[-1].split("-v")[0].lower()
+        default = Path("runs") / f"{stem}-{self.agent.replace('/', '-')}-{config.get('seed', 0)}"
+        return RunFolder.create(
+            self.out or default,
+            {
+                "env": self.env,
+                "env_options": options,
+                "agent": self.agent,
+                "config": config,
+                "total_timesteps": self.total_timesteps or DEFAULT_STEPS,
+            },
+        )
+
+
+def train(
+    run: RunFolder, track: Sequence[str] = (), progress_bar: bool = False, total: int | None = None
+) -> bool:
+    """Train a run from its last checkpoint (or the beginning); whether it reached its end.
+
+    `total` overrides the run's own number of environment steps, to train on beyond it.
+    """
+    from descant.agent import make_config
+    from descant.runs.checkpoints import load_checkpoint
+    from descant.runs.interrupts import interruptible
+    from descant.runs.tracking import make_tracker
+
+    wanted = run.config
+    total = wanted["total_timesteps"] if total is None else total
+    kind = agents.get(wanted["agent"])
+    config = make_config(kind, wanted["config"])
+    env = make_env(wanted["env"], getattr(config, "num_envs", 1), wanted["env_options"])
+    with run.lock(), interruptible() as interrupt:
+        last = run.checkpoint_path("last")
+        if run.has_checkpoint("last"):
+            agent = kind.from_checkpoint(load_checkpoint(last), env)
+        else:
+            agent = kind(env, config)
+        backends = ("jsonl", *track)
+        with make_tracker(run, backends, resume_step=agent.num_timesteps) as tracker:
+            saved = time.monotonic()
+
+            def callback(agent: Any) -> bool:
+                nonlocal saved
+                if time.monotonic() - saved >= CHECKPOINT_SECONDS or interrupt.requested:
+                    tracker.sync()
+                    agent.save(last)
+                    saved = time.monotonic()
+                return not interrupt.requested
+
+            agent.learn(total, callback=callback, tracker=tracker, progress_bar=progress_bar)
+            tracker.sync()
+            agent.save(last)
+    env.close()
+    return bool(agent.num_timesteps >= total)
+
+
+def make_env(env_id: str, num_envs: int, options: dict[str, Any]) -> Any:
+    """A vector environment by id; DescantError for an id or an option it does not have."""
+    import gymnasium
+
+    from descant.errors import did_you_mean
+
+    if env_id not in gymnasium.registry and env_id.startswith("descant/"):
+        raise DescantError(f"Unknown environment {env_id!r}.{did_you_mean(env_id, tasks.names())}")
+    try:
+        return gymnasium.make_vec(env_id, num_envs=num_envs, **options)
+    except gymnasium.error.Error as error:
+        raise DescantError(f"Gymnasium can't make {env_id!r}: {error}") from error
+    except TypeError as error:
+        raise DescantError(f"{env_id} does not take these options ({error}): see its documentation.") from error
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs; values are JSON where they can be, else text."""
+    import json
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise DescantError(f"{pair!r} is no option: write NAME=VALUE, such as cantus=dorian.")
+        try:
+            options[name.replace("-", "_")] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name.replace("-", "_")] = value
+    return options
+
+
+def _named(arguments: Sequence[str], flag: str) -> str | None:
+    """The value of a flag, written `--flag value` or `--flag=value`."""
+    for i, argument in enumerate(arguments):
+        if argument == flag and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith(flag + "="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _with_default(f: dataclasses.Field[Any]) -> Any:
+    return dataclasses.field(default=f.default)
