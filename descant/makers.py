@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descant.errors import DescantError
-from descant.registry import agents, rewards
+from descant.registry import agents, build, rewards
 
 if TYPE_CHECKING:
     from descant.agent import Agent
@@ -48,7 +48,8 @@ def make_reward(spec: str | Mapping[str, Any] | Reward) -> Reward:
         options = dict(spec)
         if "name" not in options:
             raise DescantError(f"A reward needs a 'name': one of {', '.join(rewards.names())}.")
-        made = rewards.get(options.pop("name"))(**options)
+        name = options.pop("name")
+        made = build(f"Reward {name!r}", rewards.get(name), options)
         return made
     return spec
 

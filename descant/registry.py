@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -33,6 +34,16 @@ def load(target: str) -> Any:
     except AttributeError as error:
         raise DescantError(f"{target!r} can't be found: {error}.") from error
     return found
+
+
+def build(what: str, target: Callable[..., T], options: Mapping[str, Any]) -> T:
+    """`target(**options)`; DescantError for an option that it does not take."""
+    known = inspect.signature(target).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        for option in options:
+            if option not in known:
+                raise DescantError(f"{what} has no option {option!r}.{did_you_mean(option, known)}")
+    return target(**options)
 
 
 class Registry(Generic[T]):

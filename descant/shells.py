@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from descant.errors import DescantError
-from descant.registry import tasks
+from descant.registry import build, tasks
 from descant.tasks import Bools, Episode, Floats, Ints, Task, put_rows, row_fields, take_rows
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def make_task(task: str | Task[Any], **options: Any) -> Task[Any]:
         if options:
             raise DescantError(f"A task that is made already takes no options: {', '.join(options)}.")
         return task
-    made: Task[Any] = tasks.get(task)(**options)
+    made: Task[Any] = build(task, tasks.get(task), options)
     return made
 
 

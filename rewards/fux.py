@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -94,6 +96,8 @@ class Fux:
     name = "fux"
 
     def __init__(self, weights: Mapping[str, float] | None = None, error: float = 1.0) -> None:
+        if not _is_cost(error):
+            raise DescantError(f"error must be a number of at least 0, not {error}.")
         self.costs = {r.name: error if r.is_hard else r.cost for r in RULES} | _checked(weights or {})
         worst = MAX_NOTES * sum(cost for name, cost in self.costs.items() if name not in HARD)
         if worst >= error:
@@ -190,10 +194,16 @@ def _checked(weights: Mapping[str, float]) -> dict[str, float]:
         if name not in NAMES:
             raise DescantError(f"Unknown rule {name!r}.{did_you_mean(name, NAMES)}")
         if name in HARD:
-            raise DescantError(f"{name!r} is a hard rule: its cost is error=..., the same for all hard rules.")
-        if not (np.isfinite(weight) and weight >= 0):
+            raise DescantError(
+                f"{name!r} is a hard rule: its cost is error=..., the same for all hard rules."
+            )
+        if not _is_cost(weight):
             raise DescantError(f"The weight of {name!r} must be a number of at least 0, not {weight}.")
     return {name: float(weight) for name, weight in weights.items()}
+
+
+def _is_cost(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def _names(t: int, states: State, action: Ints) -> dict[str, str]:
