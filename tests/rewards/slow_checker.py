@@ -184,7 +184,9 @@ def long_run(bar: Bar) -> bool:
     """A fourth third (tenth, ...) in a row or a later one, or the same of sixths."""
     if bar.t < 3:
         return False
-    number = {abs(Interval.between(bar.cantus[i], bar.line[i]).steps) % 7 for i in range(bar.t - 3, bar.t + 1)}
+    number = {
+        abs(Interval.between(bar.cantus[i], bar.line[i]).steps) % 7 for i in range(bar.t - 3, bar.t + 1)
+    }
     return number in ({2}, {5})
 
 
