@@ -23,7 +23,7 @@ T = TypeVar("T")
 def load(target: str) -> Any:
     """Import `"module:attribute"`. Raises DescantError where either part is missing."""
     module_name, colon, attribute = target.partition(":")
-    if not (module_name and colon and attribute):
+    if not (module_name and colon and attribute) or module_name.startswith("."):
         raise DescantError(f"{target!r} names no object: write it as 'package.module:attribute'.")
     try:
         found = importlib.import_module(module_name)
