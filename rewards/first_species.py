@@ -38,7 +38,7 @@ TENTH = 9  # staff steps
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: `cost` in units of an error; `message` may name {note}, {before}, {cantus}, {interval}, {move}."""
+    """One rule: `cost` in units of an error; `message` may name what `fux._names` gives."""
 
     name: str
     severity: Literal["error", "warning"]
@@ -85,7 +85,7 @@ def _consonance(v: BarView) -> Array:
     return ~v.sonority.consonant
 
 
-@_rule("opening", "unary", "the line opens on {interval}, not on a perfect consonance", "Fux 1725, I.1")
+@_rule("opening", "unary", "the line opens on {interval}, not on {opening}", "Fux 1725, I.1")
 def _opening(v: BarView) -> Array:
     """Above: unison, fifth or octave. Below: unison or octave, so that the bass is the final."""
     fifth_above = v.sonority.perfect & ~v.sonority.octave & (v.below == 0) & (v.sonority.own_steps > 0)

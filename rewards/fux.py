@@ -207,7 +207,7 @@ def _is_cost(value: Any) -> bool:
 
 
 def _names(t: int, states: State, action: Ints) -> dict[str, str]:
-    """What messages may name of bar `t`: pitches, intervals, the cadence wanted."""
+    """What messages may name of bar `t`: pitches, intervals, the opening and the cadence wanted."""
     problems = states.problems
     cantus = CANTUS_PITCHES[problems.cantus[states.bar[t]]]
     note = GAMUT[action[t]]
@@ -223,5 +223,6 @@ def _names(t: int, states: State, action: Ints) -> dict[str, str]:
         "interval": Interval.between(low, high).name,
         "move": Interval.between(before, note).name,
         "cadence": "a minor third below the cantus" if below else "a major sixth above the cantus",
+        "opening": "a unison or an octave" if below else "a unison, a fifth or an octave",
         "into": "out of" if before == was else "into",
     }

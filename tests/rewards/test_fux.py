@@ -38,7 +38,7 @@ def test_the_pupils_opening_is_caught() -> None:
     found = [f for f in FUX.explain(write("dorian", "below", line)) if f.severity == "error"]
     assert {(f.rule, f.position) for f in found} == {("opening", 1), ("direct-perfect", 3)}
     messages = {f.rule: f.message for f in found}
-    assert messages["opening"] == "the line opens on P5, not on a perfect consonance"
+    assert messages["opening"] == "the line opens on P5, not on a unison or an octave"
     assert messages["direct-perfect"] == "both voices move the same way into P5"
 
 
