@@ -56,7 +56,7 @@ def checked(cantus: Line) -> Line:
 def find(cantus: str | Path | Line | list[str]) -> Line:
     """A cantus by its name in `FUX`, as notes ("D4 F4 E4 D4" or a list), or from a MIDI file (.mid, .midi)."""
     if isinstance(cantus, tuple | list):
-        return checked(tuple(p if isinstance(p, Pitch) else Pitch.parse(p) for p in cantus))
+        return checked(tuple(p if isinstance(p, Pitch) else Pitch.parse(str(p)) for p in cantus))
     text = str(cantus).strip()
     if text.lower() in FUX:
         return FUX[text.lower()]
