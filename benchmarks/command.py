@@ -1,0 +1,112 @@
+"""`descant bench` and `descant report`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from descant.commands.output import print_json
+from descant.errors import DescantError, did_you_mean
+from descant.registry import suites
+
+
+@dataclasses.dataclass
+class Bench:
+    """Run a benchmark: a suite such as quick, or speed.
+
+    quick trains reinforce and sb3/ppo on generated cantus firmi and puts them between chance and the exact optimum
+    on Fux's six, above and below; it leaves a table, report.html, and every counterpoint as MIDI, score and sound.
+    A suite that was stopped goes on when it is asked for again. speed compares the environments with Gymnasium's
+    own CartPole in one run; exit status 1 where a bar is missed.
+
+    Example: descant bench quick --out results/quick
+    """
+
+    suite: Annotated[str, tyro.conf.Positional] = "quick"
+    """quick, speed, or another suite (see: descant list)."""
+    out: Path | None = None
+    """Results folder; by default results/SUITE."""
+    workers: int = 2
+    """Training processes at a time, one thread each."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Run the suite."""
+        if self.suite == "speed":
+            return self._speed()
+        if self.suite not in suites and ":" not in self.suite:
+            raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, [*suites.names(), 'speed'])}")
+        if self.workers < 1:
+            raise DescantError(f"--workers must be at least 1, not {self.workers}.")
+        return self._suite(suites.get(self.suite))
+
+    def _speed(self) -> int:
+        from .speed import measure, print_speed
+
+        rows = measure()
+        print_json([dataclasses.asdict(row) for row in rows]) if self.json else print_speed(rows)
+        return 0 if all(row.met for row in rows) else 1
+
+    def _suite(self, suite: Any) -> int:
+        from .report import write_report
+        from .results import evaluate_suite
+        from .runner import train_all
+        from .specs import runs_of
+
+        begin = time.monotonic()
+        out = self.out or Path("results") / suite.name
+        try:
+            trained = train_all(runs_of(suite), out, self.workers)
+        except KeyboardInterrupt:
+            again = f"descant bench {self.suite} --out {out}"
+            raise DescantError(f"stopped; what was learned is kept. Go on with: {again}") from None
+        results = evaluate_suite(suite, trained, out)
+        report = write_report(results, out)
+        failed = [t for t in trained if t.error]
+        if self.json:
+            print_json(results)
+        else:
+            print_summary(results)
+            print(f"{time.monotonic() - begin:.0f} s\n\nopen   {report}\nscores {out / 'scores'}  (MIDI, SVG, WAV)")
+            for t in failed:
+                print(f"failed: {t.folder}: {t.error}")
+        return 1 if failed else 0
+
+
+@dataclasses.dataclass
+class Report:
+    """Write the HTML report of a results folder anew.
+
+    Example: descant report results/quick
+    """
+
+    results: Annotated[Path, tyro.conf.Positional]
+    """A folder that descant bench has written."""
+
+    def run(self) -> int:
+        """Write report.html."""
+        from .report import write_report
+        from .results import read_results
+
+        print(write_report(read_results(self.results), self.results))
+        return 0
+
+
+def print_summary(results: dict[str, Any]) -> None:
+    """A table on stdout, a row a run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .report import summary_rows
+
+    table = Table(title=f"{results['suite']}: Fux's six cantus firmi, above and below")
+    for column in ("agent", "score", "without error", "warnings", "trained on", "in"):
+        table.add_column(column, justify="left" if column == "agent" else "right")
+    for row in summary_rows(results):
+        table.add_row(*row.values())
+    Console().print(table)

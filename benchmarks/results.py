@@ -1,0 +1,116 @@
+"""What a suite found: evaluated, written beside the runs, read back for the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from descant.agent import Agent
+from descant.commands.compose import write_outcome
+from descant.commands.evaluate import fux_outcomes, outcome_json
+from descant.errors import DescantError
+from descant.evaluation import Outcome
+from descant.files import write_atomically
+from descant.makers import load_agent, make_agent
+from descant.registry import tasks
+from descant.shells import TaskVectorEnv
+
+from .runner import Trained, seconds_of
+from .specs import Entry, Suite
+
+PACKAGES = ("descant", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-contrib", "verovio")
+FORMAT = 1
+
+
+def evaluate_suite(suite: Suite, trained: Sequence[Trained], out: Path) -> dict[str, Any]:
+    """Evaluate every entry on the suite's test problems; write scores/ and results.json; the results."""
+    entries = []
+    for entry in suite.entries:
+        own = [t for t in trained if t.spec.entry == entry]
+        runs = [_evaluate(suite, entry, t, out) for t in own] if entry.total_timesteps else []
+        entries.append(
+            {
+                "agent": entry.agent,
+                "note": entry.note,
+                "config": entry.config,
+                "total_timesteps": entry.total_timesteps,
+                "runs": runs or [_outcomes_json(suite, entry, _untrained(suite, entry), out, None)],
+            }
+        )
+    results = {"format": FORMAT, "suite": suite.name, "env": suite.env, "entries": entries, **_circumstances()}
+    write_atomically(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
+    return results
+
+
+def read_results(out: Path) -> dict[str, Any]:
+    """The results.json of a folder; DescantError where there is none that can be read."""
+    path = out / "results.json"
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DescantError(f"{path} can't be read ({error}): run descant bench quick --out {out}.") from error
+    if results.get("format") != FORMAT:
+        raise DescantError(f"{path} is of another version of descant: run the benchmark again.")
+    return results
+
+
+def mean_score(run: dict[str, Any]) -> float:
+    """Mean score of a run's problems; NaN for one that failed."""
+    return float(np.mean([p["score"] for p in run["problems"]])) if run["problems"] else float("nan")
+
+
+def without_error(run: dict[str, Any]) -> int:
+    """How many of a run's lines break no hard rule."""
+    return sum(p["errors"] == 0 for p in run["problems"])
+
+
+def _evaluate(suite: Suite, entry: Entry, trained: Trained, out: Path) -> dict[str, Any]:
+    if trained.error is not None:
+        return {"seed": trained.spec.seed, "problems": [], "error": trained.error}
+    agent = load_agent(trained.folder)
+    found = _outcomes_json(suite, entry, agent, out, trained.spec.seed)
+    folder = str(trained.folder.relative_to(out))
+    return found | {"folder": folder, "seconds": seconds_of(trained.folder), "steps": agent.num_timesteps}
+
+
+def _untrained(suite: Suite, entry: Entry) -> Agent:
+    task = tasks.get(suite.env)(**suite.test_options)
+    return make_agent(entry.agent, TaskVectorEnv(task), **entry.config)
+
+
+def _outcomes_json(
+    suite: Suite, entry: Entry, agent: Agent, out: Path, seed: int | None
+) -> dict[str, Any]:
+    """Outcomes of the test problems as JSON; their scores are left as files."""
+    outcomes = fux_outcomes(agent, suite.test_options)
+    task = tasks.get(suite.env)(**suite.test_options)
+    folder = out / "scores" / (entry.agent.replace("/", "-") + (f"-{seed}" if seed else ""))
+    problems = []
+    for name, outcome in outcomes.items():
+        files = _write(task, outcome, folder, name)
+        problems.append({"problem": name, **outcome_json(outcome), "files": [str(f.relative_to(out)) for f in files]})
+    return {"seed": seed, "problems": problems, "error": None}
+
+
+def _write(task: Any, outcome: Outcome, folder: Path, name: str) -> list[Path]:
+    return write_outcome(task, outcome, folder, name.replace(" ", "-"))
+
+
+def _circumstances() -> dict[str, Any]:
+    """When, where, with what: what a reader needs to judge or repeat the numbers."""
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["descant", *sys.argv[1:]]),
+        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "versions": {"python": platform.python_version(), **versions},
+    }
