@@ -37,7 +37,7 @@ class Exact(Agent):
     Config: ClassVar[type[Any]] = Config
     trains: ClassVar[bool] = False
 
-    def __init__(self, env: Environment | None, config: Config, spaces: Any = None) -> None:
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
         self.task = None if env is None else _task_of(env)
         self._plan: Plan | None = None

@@ -42,7 +42,8 @@ class Random(Agent):
     def log_probs(self, observation: Any, state: Any = None, action_masks: Bools | None = None) -> Floats:
         """-log of the number of allowed actions: float[n, A], -inf where masked."""
         n = len(observation if not isinstance(observation, dict) else next(iter(observation.values())))
-        allowed = np.ones((n, int(self.action_space.n)), bool) if action_masks is None else action_masks
+        every = np.ones((n, int(self.action_space.n)), np.bool_)
+        allowed = every if action_masks is None else action_masks
         share = -np.log(allowed.sum(axis=1, keepdims=True))
         return np.where(allowed, share, -np.inf)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from descant.runs.tracking import Tracker
 
 Baseline = Literal["none", "mean", "learned"]
+TERMS_EVERY = 20  # updates between two records of the reward by term, which cost more to compute
 CHUNK = 4096  # steps of one pass through the network: as many as fit the processor's cache
 
 
@@ -83,7 +84,7 @@ class Reinforce(Agent):
     Config: ClassVar[type[Any]] = Config
     supports_recurrence: ClassVar[bool] = True
 
-    def __init__(self, env: Environment | None, config: Config, spaces: Any = None) -> None:
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
         torch.set_num_threads(int(os.environ.get("DESCANT_THREADS", "1")))
         with torch.random.fork_rng(devices=[]):
@@ -113,6 +114,7 @@ class Reinforce(Agent):
             while self.num_timesteps < total_timesteps:
                 seed, noise = np.random.SeedSequence([self.config.seed, self.iteration]).generate_state(2)
                 self._generator.manual_seed(int(noise))
+                collector.watch_terms(self.iteration % TERMS_EVERY == 0)
                 rollout = collector.episodes(self._actor(), seed=int(seed))
                 self._set_schedules(total_timesteps)
                 record = self.update(rollout)
@@ -144,6 +146,7 @@ class Reinforce(Agent):
         whole = (rollout.rewards * valid).sum(axis=0)
         record = {"return": float(whole.mean()), "return_std": float(whole.std()), **totals}
         record |= {name: float(v.mean()) for name, v in rollout.metrics.items()}
+        record |= {f"terms/{name}": total / valid.shape[1] for name, total in rollout.terms.items()}
         if self.critic is not None:
             spread = float(returns[valid].var())
             record["explained_variance"] = 1 - float((returns - values)[valid].var()) / max(spread, 1e-12)
@@ -282,7 +285,7 @@ class Reinforce(Agent):
         rows = valid.reshape(-1).nonzero()[:, 0]
         observations = flatten_time(to_tensor(rollout.observations))
         flat = {name: flatten_time(column) for name, column in columns.items()}
-        for chunk in rows.split(CHUNK):
+        for chunk in torch.split(rows, CHUNK):
             seen = _pick(observations, chunk)
             part = {name: column[chunk] for name, column in flat.items()}
             part["logits"] = self.policy(seen)["policy"]

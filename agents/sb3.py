@@ -326,7 +326,7 @@ class _Spaces:
             def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
                 """There is nothing to set it on."""
 
-            def env_method(self, name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+            def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
                 return [None]
 
             def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:

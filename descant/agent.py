@@ -56,14 +56,14 @@ class Agent(ABC):
             raise DescantError(f"Agent {self.name!r} needs an environment.")
         self.env = env
         self.config = config
-        self.observation_space, self.action_space = spaces or (
+        seen, acted = spaces or (
             env.single_observation_space,  # type: ignore[union-attr]
             env.single_action_space,  # type: ignore[union-attr]
         )
-        if not isinstance(self.action_space, gymnasium.spaces.Discrete):
-            raise DescantError(
-                f"Agent {self.name!r} needs discrete actions, the environment has {self.action_space}."
-            )
+        if not isinstance(acted, gymnasium.spaces.Discrete):
+            raise DescantError(f"Agent {self.name!r} needs discrete actions, the environment has {acted}.")
+        self.observation_space: Any = seen
+        self.action_space = acted
         self.num_timesteps = 0
         self._env_record: dict[str, Any] | None = env_record(env) if env is not None else None
         self._observation_mask: Callable[[Any], Bools | None] | None = None

@@ -20,6 +20,7 @@ AGENTS = {
 
 REWARDS = {
     "fux": "descant.rewards.fux:Fux",
+    "sum": "descant.rewards.sums:WeightedSum",
 }
 
 COMMANDS = {

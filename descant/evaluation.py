@@ -54,7 +54,8 @@ def play(
     """Episodes from each start state (rows of `starts`) and their returns, float[n]."""
     rng = np.random.default_rng(seed)
     n = size(starts)
-    states, actions, rewards = [starts], [], []
+    states, rewards = [starts], []
+    actions: list[Any] = []
     state = starts
     alive, memory = np.ones(n, bool), None
     lengths = np.zeros(n, np.int64)

@@ -39,6 +39,7 @@ class Rollout:
     )  # [K, 2] (step, row) truncated
     cut_observations: list[Any] = field(default_factory=list)  # what was seen last in each of them
     metrics: dict[str, Floats] = field(default_factory=dict)  # of episodes that ended, float[E] each
+    terms: dict[str, float] = field(default_factory=dict)  # reward by term, summed over all valid steps
 
     @property
     def steps(self) -> int:
@@ -68,6 +69,7 @@ class Collector:
         self.env = env
         self.same_step = mode is AutoresetMode.SAME_STEP
         self._native = hasattr(env, "action_masks")
+        self._native_terms = hasattr(env, "terms")
         self._observation: Any = None
         self._info: dict[str, Any] = {}
         self._done = np.zeros(env.num_envs, bool)
@@ -78,6 +80,11 @@ class Collector:
         self._observation, self._info = self.env.reset(seed=seed, options=options)
         self._done = np.zeros(self.env.num_envs, bool)
         self._starts = np.ones(self.env.num_envs, bool)
+
+    def watch_terms(self, on: bool) -> None:
+        """Whether rollouts say what each term of the reward came to; only descant's environments can."""
+        if self._native_terms:
+            self.env.watch_terms(on)  # type: ignore[attr-defined]
 
     def steps(self, n_steps: int, act: Act) -> Rollout:
         """The next `n_steps` steps of every row, going on where the last call stopped."""
@@ -97,6 +104,7 @@ class Collector:
         cut: list[tuple[int, int]] = []
         cut_observations: list[Any] = []
         metrics: dict[str, list[Floats]] = {}
+        terms: dict[str, float] = {}
         ended = np.zeros(self.env.num_envs, bool)
         while not ended.all() if once else len(record["actions"]) < (n_steps or 0):
             fake = self._done if not self.same_step else np.zeros_like(self._done)
@@ -110,6 +118,8 @@ class Collector:
                 cut_observations.append(_last_seen(following, info, int(row), self.same_step))
             for name, values in self._ended_metrics(info, valid & done).items():
                 metrics.setdefault(name, []).append(values)
+            for name, value in self.env.terms().items() if self._native_terms else ():
+                terms[name] = terms.get(name, 0.0) + float(value[valid].sum())
             row_of_step = (observation, actions, reward, terminated, truncated, starts, valid, masks)
             for name, value in zip(RECORDED, row_of_step, strict=True):
                 record[name].append(value)
@@ -125,6 +135,7 @@ class Collector:
             cut=np.array(cut, np.int64).reshape(-1, 2),
             cut_observations=cut_observations,
             metrics={name: np.concatenate(values) for name, values in metrics.items()},
+            terms=terms,
         )
 
     def _masks(self) -> Bools | None:

@@ -169,6 +169,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._done = np.zeros(num_envs, bool)
         self._steps = np.zeros(num_envs, np.int64)
         self._ended: Any = None
+        self._terms: dict[str, Floats] | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -185,7 +186,10 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if self._state is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         chosen = checked_actions(actions, self.num_envs, self.single_action_space)
-        self._state, reward, terminated = self.task.step(self._state, chosen, self.np_random)
+        before = self._state
+        self._state, reward, terminated = self.task.step(before, chosen, self.np_random)
+        if self._terms is not None:
+            self._terms = self._reward_terms(before, chosen, self._state)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             rows = self._done.nonzero()[0]
             if len(rows):
@@ -214,6 +218,14 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             return rows, self.task.metrics(self._ended) if len(rows) else {}
         return rows, self.task.metrics(take_rows(self._state, rows)) if len(rows) else {}
 
+    def watch_terms(self, on: bool) -> None:
+        """Whether to keep the reward's terms of each step for `terms()`; they cost more than the step itself."""
+        self._terms = {} if on else None
+
+    def terms(self) -> dict[str, Floats]:
+        """The last step's reward by term, float[n] each; empty unless `watch_terms(True)` was called."""
+        return self._terms or {}
+
     def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """All that the next steps depend on, as arrays by name and JSON, for a checkpoint."""
         from descant.runs.rngs import rng_state
@@ -238,6 +250,10 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if self.render_mode is None:
             return None
         raise DescantError("A vector environment keeps no history to render: use gymnasium.make instead.")
+
+    def _reward_terms(self, before: Any, actions: Ints, after: Any) -> dict[str, Floats]:
+        reward = getattr(self.task, "reward", None)
+        return {} if reward is None or not hasattr(reward, "terms") else reward.terms(before, actions, after)
 
     def _count(self, terminated: Bools) -> Bools:
         """Count steps and say which rows the time limit cuts, bool[n]."""

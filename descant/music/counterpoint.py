@@ -252,8 +252,8 @@ class Problems:
 
     def start(self, problem: Ints) -> State:
         """Fresh episodes of the given problems, int[n]."""
-        zeros = np.zeros((5, len(problem)), np.int64)
-        return State(problem * self.stride, *zeros, problems=self)
+        note, leap, run, climax, errors = np.zeros((5, len(problem)), np.int64)
+        return State(problem * self.stride, note, leap, run, climax, errors, self)
 
     def problem_of(self, state: State) -> Ints:
         """Which problem each row is at work on: int[n]."""

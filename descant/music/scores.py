@@ -99,7 +99,7 @@ class Score:
 
 def counterpoint_score(
     cantus: Sequence[Pitch],
-    counterpoint: Sequence[Pitch],
+    counterpoint: Sequence[Pitch | None],
     position: str,
     title: str = "",
     tempo: float = 120.0,
