@@ -29,8 +29,6 @@ setup: $(STAMP) ## make .venv and install descant into it, once
 
 demo: setup ## train agents on counterpoint, measure them, write a report to read, see and hear
 	@$(BIN)/descant bench quick --out $(DEMO)
-	@echo "Report:  $(CURDIR)/$(DEMO)/report.html"
-	@echo "Scores:  $(CURDIR)/$(DEMO)/scores (MIDI to play, WAV to hear, SVG to see)"
 
 test: setup ## run the tests; ARGS="-k name" chooses
 	@$(BIN)/python -m pytest -n 2 $(ARGS)

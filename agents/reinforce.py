@@ -64,7 +64,9 @@ class Config:
         if not 0 <= self.gamma <= 1:
             raise DescantError(f"gamma must lie between 0 and 1, not {self.gamma}.")
         if self.learning_rate <= 0 or self.num_envs < 1 or not self.hidden:
-            raise DescantError("learning_rate and num_envs must be positive, and hidden name a width at least.")
+            raise DescantError(
+                "learning_rate and num_envs must be positive, and hidden name a width at least."
+            )
 
 
 def policy_loss(log_probs: Tensor, advantages: Tensor, entropies: Tensor, ent_coef: float) -> Tensor:
@@ -141,7 +143,9 @@ class Reinforce(Agent):
         if self.critic is not None:
             torch.nn.utils.clip_grad_norm_(self.critic.parameters(), self.config.max_grad_norm)
         if not torch.isfinite(norm):
-            raise DescantError(f"The gradient is not finite at step {self.num_timesteps}: lower learning_rate.")
+            raise DescantError(
+                f"The gradient is not finite at step {self.num_timesteps}: lower learning_rate."
+            )
         self.optimizer.step()
         whole = (rollout.rewards * valid).sum(axis=0)
         record = {"return": float(whole.mean()), "return_std": float(whole.std()), **totals}
@@ -204,9 +208,7 @@ class Reinforce(Agent):
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * (left if self.config.lr_schedule == "linear" else 1)
 
-    def _step(
-        self, observation: Any, masks: Bools | None, starts: Bools, state: Any
-    ) -> tuple[Tensor, Any]:
+    def _step(self, observation: Any, masks: Bools | None, starts: Bools, state: Any) -> tuple[Tensor, Any]:
         with torch.inference_mode():
             heads, state = self.policy.step(to_tensor(observation), torch.as_tensor(starts), state)
             mask = None if masks is None else torch.as_tensor(masks)

@@ -7,6 +7,7 @@ equals an uninterrupted one on descant's environments. Other environments can't 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -126,12 +127,10 @@ class SB3Agent(Agent):
         if left <= 0:
             return self
         with progress(total_timesteps, self.name, self.num_timesteps, progress_bar) as bar:
-            try:
+            with contextlib.suppress(_Stop):
                 self.model.learn(
                     left, _bridge(self, callback, tracker, bar), reset_num_timesteps=self.num_timesteps == 0
                 )
-            except _Stop:
-                pass
             self.num_timesteps = self.model.num_timesteps
         return self
 
@@ -179,7 +178,9 @@ class SB3Agent(Agent):
             return
         self._random_states = {"arrays": _under("random.", weights), "plain": state["random"]}
         if isinstance(self.env, TaskVectorEnv) and "env" in state:
-            self.vec_env.env.set_state({k: v.numpy() for k, v in _under("env.", weights).items()}, state["env"])
+            self.vec_env.env.set_state(
+                {k: v.numpy() for k, v in _under("env.", weights).items()}, state["env"]
+            )
             _set_last_step(self.model, self._returns, weights)
         self._restore_own({k: v.numpy() for k, v in _under("own.", weights).items()}, state["own"])
 
@@ -326,7 +327,9 @@ class _Spaces:
             def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
                 """There is nothing to set it on."""
 
-            def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+            def env_method(
+                self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
+            ) -> list[Any]:
                 return [None]
 
             def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:

@@ -40,7 +40,9 @@ class Bench:
         if self.suite == "speed":
             return self._speed()
         if self.suite not in suites and ":" not in self.suite:
-            raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, [*suites.names(), 'speed'])}")
+            raise DescantError(
+                f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, [*suites.names(), 'speed'])}"
+            )
         if self.workers < 1:
             raise DescantError(f"--workers must be at least 1, not {self.workers}.")
         return self._suite(suites.get(self.suite))
@@ -72,7 +74,9 @@ class Bench:
             print_json(results)
         else:
             print_summary(results)
-            print(f"{time.monotonic() - begin:.0f} s\n\nopen   {report}\nscores {out / 'scores'}  (MIDI, SVG, WAV)")
+            print(
+                f"{time.monotonic() - begin:.0f} s\n\nopen   {report}\nscores {out / 'scores'}  (MIDI, SVG, WAV)"
+            )
             for t in failed:
                 print(f"failed: {t.folder}: {t.error}")
         return 1 if failed else 0

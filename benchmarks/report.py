@@ -86,8 +86,12 @@ def learning_curves(results: dict[str, Any], out: Path) -> str:
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for i, (agent, run) in enumerate(runs):
-        records = [r for r in read_metrics(out / run["folder"] / "metrics.jsonl") if r.get("return") is not None]
-        steps, seconds, returns = (np.array([r[k] for r in records], float) for k in ("step", "time", "return"))
+        records = [
+            r for r in read_metrics(out / run["folder"] / "metrics.jsonl") if r.get("return") is not None
+        ]
+        steps, seconds, returns = (
+            np.array([r[k] for r in records], float) for k in ("step", "time", "return")
+        )
         for axis, x in zip(axes, (steps, seconds), strict=True):
             axis.plot(x, _smooth(returns), color=f"C{i}", label=agent)
     for axis, name in zip(axes, ("environment steps", "seconds"), strict=True):

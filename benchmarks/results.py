@@ -46,7 +46,13 @@ def evaluate_suite(suite: Suite, trained: Sequence[Trained], out: Path) -> dict[
                 "runs": runs or [_outcomes_json(suite, entry, _untrained(suite, entry), out, None)],
             }
         )
-    results = {"format": FORMAT, "suite": suite.name, "env": suite.env, "entries": entries, **_circumstances()}
+    results = {
+        "format": FORMAT,
+        "suite": suite.name,
+        "env": suite.env,
+        "entries": entries,
+        **_circumstances(),
+    }
     write_atomically(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     return results
 
@@ -87,9 +93,7 @@ def _untrained(suite: Suite, entry: Entry) -> Agent:
     return make_agent(entry.agent, TaskVectorEnv(task), **entry.config)
 
 
-def _outcomes_json(
-    suite: Suite, entry: Entry, agent: Agent, out: Path, seed: int | None
-) -> dict[str, Any]:
+def _outcomes_json(suite: Suite, entry: Entry, agent: Agent, out: Path, seed: int | None) -> dict[str, Any]:
     """Outcomes of the test problems as JSON; their scores are left as files."""
     outcomes = fux_outcomes(agent, suite.test_options)
     task = tasks.get(suite.env)(**suite.test_options)
@@ -97,7 +101,9 @@ def _outcomes_json(
     problems = []
     for name, outcome in outcomes.items():
         files = _write(task, outcome, folder, name)
-        problems.append({"problem": name, **outcome_json(outcome), "files": [str(f.relative_to(out)) for f in files]})
+        problems.append(
+            {"problem": name, **outcome_json(outcome), "files": [str(f.relative_to(out)) for f in files]}
+        )
     return {"seed": seed, "problems": problems, "error": None}
 
 

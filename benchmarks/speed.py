@@ -120,7 +120,10 @@ def check_work() -> Row:
 def import_time() -> Row:
     """Seconds of `import descant` in a fresh interpreter, the best of five."""
     code = "import time; t = time.perf_counter(); import descant; print(time.perf_counter() - t)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(5)
+    ]
     return Row("import descant", min(float(r.stdout) for r in runs), "s", bar=0.3, at_most=True)
 
 
@@ -133,7 +136,11 @@ def print_speed(rows: list[Row]) -> None:
     for column in ("what", "value", "bar", "detail"):
         table.add_column(column, justify="right" if column in ("value", "bar") else "left")
     for row in rows:
-        bar = "" if row.bar is None else f"{'<=' if row.at_most else '>='} {row.bar:g}{'' if row.met else '  MISSED'}"
+        bar = (
+            ""
+            if row.bar is None
+            else f"{'<=' if row.at_most else '>='} {row.bar:g}{'' if row.met else '  MISSED'}"
+        )
         table.add_row(row.name, f"{row.value:.3g} {row.unit}", bar, row.detail)
     Console().print(table)
 

@@ -79,9 +79,7 @@ class Agent(ABC):
         """Train until `num_timesteps` reaches `total_timesteps` (counted from the very first step)."""
 
     @abstractmethod
-    def log_probs(
-        self, observation: Any, state: Any = None, action_masks: Bools | None = None
-    ) -> Floats:
+    def log_probs(self, observation: Any, state: Any = None, action_masks: Bools | None = None) -> Floats:
         """Log-probability of every action under the acting policy: float[n, A], -inf where masked."""
 
     def predict(
@@ -191,9 +189,7 @@ def make_config(agent: type[Agent], options: Mapping[str, Any]) -> Any:
     known = [f.name for f in dataclasses.fields(agent.Config)]
     for option in options:
         if option not in known:
-            raise DescantError(
-                f"Agent {agent.name!r} has no option {option!r}.{did_you_mean(option, known)}"
-            )
+            raise DescantError(f"Agent {agent.name!r} has no option {option!r}.{did_you_mean(option, known)}")
     lists = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     return agent.Config(**lists)
 
@@ -214,7 +210,15 @@ def env_record(env: Environment) -> dict[str, Any] | None:
     spec = getattr(env, "spec", None)
     if spec is None:
         return None
-    own = {"task", "num_envs", "vectorization_mode", "vector_kwargs", "autoreset_mode", "render_mode", "infos"}
+    own = {
+        "task",
+        "num_envs",
+        "vectorization_mode",
+        "vector_kwargs",
+        "autoreset_mode",
+        "render_mode",
+        "infos",
+    }
     options = {k: v for k, v in spec.kwargs.items() if k not in own}
     plain = {k: v for k, v in options.items() if isinstance(v, str | int | float | bool | None | dict)}
     return {"id": spec.id, "kwargs": plain}

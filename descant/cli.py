@@ -56,7 +56,12 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
 def overview() -> str:
     """What `descant --help` says."""
-    lines = ["descant: reinforcement learning for sequence generation.", "", "usage: descant COMMAND [OPTIONS]", ""]
+    lines = [
+        "descant: reinforcement learning for sequence generation.",
+        "",
+        "usage: descant COMMAND [OPTIONS]",
+        "",
+    ]
     lines += [f"  {name:<10} {summary(commands, name)}" for name in commands.names()]
     lines += [
         "",

@@ -113,7 +113,10 @@ class Plan:
     def count_best(self, start: int = 0) -> int:
         """How many episodes from one start state are optimal, exactly."""
         layers = [
-            replace(layer, **{n: getattr(layer, n)[self.best(t)] for n in ("source", "action", "target", "reward")})
+            replace(
+                layer,
+                **{n: getattr(layer, n)[self.best(t)] for n in ("source", "action", "target", "reward")},
+            )
             for t, layer in enumerate(self.graph.layers)
         ]
         return count_episodes(Graph(tuple(layers)))[start]

@@ -118,7 +118,8 @@ class Collector:
                 cut_observations.append(_last_seen(following, info, int(row), self.same_step))
             for name, values in self._ended_metrics(info, valid & done).items():
                 metrics.setdefault(name, []).append(values)
-            for name, value in self.env.terms().items() if self._native_terms else ():
+            named = self.env.terms() if self._native_terms else {}  # type: ignore[attr-defined]
+            for name, value in named.items():
                 terms[name] = terms.get(name, 0.0) + float(value[valid].sum())
             row_of_step = (observation, actions, reward, terminated, truncated, starts, valid, masks)
             for name, value in zip(RECORDED, row_of_step, strict=True):

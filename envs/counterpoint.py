@@ -21,7 +21,6 @@ from descant.music.counterpoint import (
     MIDI,
     POSITIONS,
     REACH,
-    C,
     G,
     Position,
     Problem,
@@ -53,7 +52,8 @@ class Counterpoint(Task[State]):
     ## Observation space
     `MultiDiscrete` of int16, a sufficient statistic: position (0 above, 1 below), final, lowest and highest
     cantus note, the note before, the last leap, the run of thirds or sixths, the climax (twice the highest note so
-    far, plus 1 where it stood once), notes left, the cantus note before, then the cantus from the current note on (0: past its end).
+    far, plus 1 where it stood once), notes left, the cantus note before, then the cantus from
+    the current note on (0: past its end).
 
     ## Reward
     `fux` unless another is named: minus the cost of each rule that the note breaks. An error costs 1, more than
@@ -106,7 +106,7 @@ class Counterpoint(Task[State]):
         self.mask = mask
         self.rules: Any = make_reward("fux")  # says what is legal, whatever the reward
         self.reward: Reward = self.rules if reward == "fux" else make_reward(reward)
-        self.observation_space = spaces.MultiDiscrete(self.problems.nvec(), dtype=np.int16)  # type: ignore[arg-type]
+        self.observation_space = spaces.MultiDiscrete(self.problems.nvec(), dtype=np.int16)
         self.action_space = spaces.Discrete(G)
 
     def reset(self, rng: np.random.Generator, n: int, options: Mapping[str, Any] | None = None) -> State:
@@ -194,7 +194,9 @@ class Counterpoint(Task[State]):
         options = dict(options)
         cantus, position = options.pop("cantus", None), options.pop("position", None)
         if options:
-            raise DescantError(f"Unknown reset option {next(iter(options))!r}: there are 'cantus' and 'position'.")
+            raise DescantError(
+                f"Unknown reset option {next(iter(options))!r}: there are 'cantus' and 'position'."
+            )
         line = None if cantus is None else find(cantus)
         fits = [
             i
@@ -268,7 +270,7 @@ def _lines(cantus: Any, pool: int, pool_seed: int) -> tuple[Line, ...]:
         return generate(pool, pool_seed)
     if isinstance(cantus, str) and cantus == "fux":
         return tuple(FUX.values())
-    if isinstance(cantus, str) and cantus.isalpha() and cantus not in FUX and len(cantus) > 2:
+    if isinstance(cantus, str) and cantus.isalpha() and cantus.lower() not in FUX and len(cantus) > 2:
         raise DescantError(f"Unknown cantus {cantus!r}.{did_you_mean(cantus, ['generated', 'fux', *FUX])}")
     return (find(cantus),)
 

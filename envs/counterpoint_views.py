@@ -56,6 +56,8 @@ def ansi(episode: Episode[State], findings: Sequence[Finding]) -> str:
         marks[finding.position - 1] = MARKS[finding.severity]
     own, cantus = ("counterpoint", line), ("cantus", [str(p) for p in problem.cantus])
     staves = [own, cantus] if problem.position == "above" else [cantus, own]
-    rows = [f"{name:>12} | " + " ".join(f"{cell:<3}" for cell in cells) for name, cells in [*staves, ("", marks)]]
+    rows = [
+        f"{name:>12} | " + " ".join(f"{cell:<3}" for cell in cells) for name, cells in [*staves, ("", marks)]
+    ]
     words = [f"{f.position:>4}  {f.rule}: {f.message}" for f in findings if f.severity == "error"]
     return "\n".join([row.rstrip() for row in rows] + words)

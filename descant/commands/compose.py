@@ -42,7 +42,9 @@ class Compose:
         """Write the files; say where they are."""
         agent, env_id, options = find_agent(self.run_or_agent)
         if env_id != ID:
-            raise DescantError(f"{self.run_or_agent} was trained on {env_id}, not on {ID}: it writes no counterpoint.")
+            raise DescantError(
+                f"{self.run_or_agent} was trained on {env_id}, not on {ID}: it writes no counterpoint."
+            )
         own = {k: v for k, v in options.items() if k in ("mask", "reward", "max_notes")}
         if agent.trains:
             own.setdefault("max_notes", len(agent.observation_space.nvec) - _columns_before_cantus())
@@ -74,7 +76,9 @@ def write_outcome(task: Any, outcome: Outcome, folder: Path, stem: str) -> list[
     line = [GAMUT[a] for a in outcome.episode.actions]
     title = f"{problem_name(problem.cantus)}, counterpoint {problem.position}"
     score = counterpoint_score(problem.cantus, line, problem.position, title=title)
-    paths = {kind: folder / f"{stem}.{kind}" for kind in ("mid", "svg", "wav", "png", "abc", "musicxml", "json")}
+    paths = {
+        kind: folder / f"{stem}.{kind}" for kind in ("mid", "svg", "wav", "png", "abc", "musicxml", "json")
+    }
     midi.write_midi(score, paths["mid"])
     write_atomically(paths["svg"], task.render(outcome.episode, "svg").encode())
     audio.write_wav(score, paths["wav"])

@@ -91,7 +91,9 @@ def find_agent(name: str) -> tuple[Agent, str, dict[str, Any]]:
     agent = load_agent(name)
     record = agent.manifest()["env"]
     if record is None:
-        raise DescantError(f"{name} does not say which environment it was trained on, so it can't be evaluated.")
+        raise DescantError(
+            f"{name} does not say which environment it was trained on, so it can't be evaluated."
+        )
     return agent, record["id"], record["kwargs"]
 
 

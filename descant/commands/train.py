@@ -78,7 +78,9 @@ class Train:
         options = parse_options(self.set)
         kind = agents.get(self.agent)
         if not kind.trains:
-            raise DescantError(f"Agent {self.agent!r} has nothing to learn: use descant evaluate {self.agent}.")
+            raise DescantError(
+                f"Agent {self.agent!r} has nothing to learn: use descant evaluate {self.agent}."
+            )
         config = dataclasses.asdict(self.config if self.config is not None else kind.Config())
         if self.seed is not None:
             config["seed"] = self.seed
@@ -116,10 +118,8 @@ def train(
     env = make_env(wanted["env"], getattr(config, "num_envs", 1), wanted["env_options"])
     with run.lock(), interruptible() as interrupt:
         last = run.checkpoint_path("last")
-        if run.has_checkpoint("last"):
-            agent = kind.from_checkpoint(load_checkpoint(last), env)
-        else:
-            agent = kind(env, config)
+        resumed = load_checkpoint(last) if run.has_checkpoint("last") else None
+        agent = kind.from_checkpoint(resumed, env) if resumed else kind(env, config)
         backends = ("jsonl", *track)
         with make_tracker(run, backends, resume_step=agent.num_timesteps) as tracker:
             saved = time.monotonic()
@@ -152,7 +152,9 @@ def make_env(env_id: str, num_envs: int, options: dict[str, Any]) -> Any:
     except gymnasium.error.Error as error:
         raise DescantError(f"Gymnasium can't make {env_id!r}: {error}") from error
     except TypeError as error:
-        raise DescantError(f"{env_id} does not take these options ({error}): see its documentation.") from error
+        raise DescantError(
+            f"{env_id} does not take these options ({error}): see its documentation."
+        ) from error
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -95,7 +95,9 @@ NEXT_LEAP = _table([[0] * G] + [[_leap_of(b - a) for b in STAFF] for a in STAFF]
 """Leap code by move code (previous note + 1) * G + note: int[(G + 1) * G]."""
 NEXT_RUN = _table([[_next_run(run, kind) for kind in range(3)] for run in range(RUNS)]).ravel()
 """Run code by run * 3 + kind: int[RUNS * 3]."""
-NEXT_CLIMAX = _table([[_next_climax(c, note) for note in range(G)] for c in range(2 * G + 2)]).ravel().repeat(2)
+NEXT_CLIMAX = (
+    _table([[_next_climax(c, note) for note in range(G)] for c in range(2 * G + 2)]).ravel().repeat(2)
+)
 """Climax code by (climax * G + note) * 2 + whether it is the last: int[(2 * G + 2) * G * 2]."""
 
 

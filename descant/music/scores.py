@@ -124,7 +124,7 @@ def counterpoint_score(
     )
 
 
-def _whole_notes(name: str, pitches: Sequence[Pitch]) -> Voice:
+def _whole_notes(name: str, pitches: Sequence[Pitch | None]) -> Voice:
     return Voice(name, tuple(Note(pitch, WHOLE_NOTE) for pitch in pitches))
 
 
