@@ -104,7 +104,7 @@ def counterpoint_score(
     title: str = "",
     tempo: float = 120.0,
 ) -> Score:
-    """First species in whole notes, the counterpoint `above` or `below` the cantus (`position`)."""
+    """First species in whole notes, the counterpoint `above` or `below` the cantus; None stands for a rest."""
     if position not in POSITIONS:
         raise DescantError(f"{position!r} is not a position.{did_you_mean(position, POSITIONS)}")
     if not cantus or len(cantus) != len(counterpoint):
