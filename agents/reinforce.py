@@ -37,26 +37,36 @@ CHUNK = 4096  # steps of one pass through the network: as many as fit the proces
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What can be chosen of REINFORCE.
+    """What can be chosen of REINFORCE."""
 
-    `num_envs` counts when the agent makes its environment; `lr_schedule` "linear" ends at zero; the entropy bonus
-    goes from `ent_coef` to `ent_coef_final` in a line, each in units of an advantage of unit deviation.
-    """
-
-    num_envs: int = 512
-    learning_rate: float = 1e-3
+    num_envs: int = 256
+    """Episodes in an update, where the agent makes its environment from an id."""
+    learning_rate: float = 3e-3
+    """Adam's step size at the beginning."""
     lr_schedule: Literal["constant", "linear"] = "linear"
+    """linear falls to zero at the end of the training."""
     gamma: float = 0.9
+    """Discount of what comes after a step."""
     baseline: Baseline = "learned"
+    """What returns are measured from: nothing, their mean at each step, or a second network."""
     reward_to_go: bool = True
-    ent_coef: float = 0.7
+    """Credit a step with what comes after it only, not with the whole episode."""
+    ent_coef: float = 1.0
+    """Weight of the policy's entropy at the beginning, in units of an advantage of unit deviation."""
     ent_coef_final: float = 0.02
+    """The same at the end; in between it goes in a line."""
     normalize_advantage: bool = True
+    """Divide advantages by their deviation."""
     max_grad_norm: float = 1.0
+    """Longest gradient of each network."""
     hidden: tuple[int, ...] = (256, 256)
+    """Widths of the policy's layers."""
     critic_hidden: tuple[int, ...] = (128, 128)
+    """Widths of the critic's layers."""
     recurrent: bool = False
+    """Give both networks an LSTM, for observations that don't tell all."""
     seed: int = 0
+    """Everything random follows from it."""
 
     def __post_init__(self) -> None:
         if self.baseline not in ("none", "mean", "learned"):

@@ -57,4 +57,4 @@ class Board:
     def _print(self) -> None:
         self._last = time.monotonic()
         shares = [f"{n} {s / t:.0%}" for (n, t), s in zip(self.runs, self._steps, strict=True)]
-        print("training: " + ", ".join(shares), file=sys.stderr, flush=True)
+        print(", ".join(shares), file=sys.stderr, flush=True)

@@ -24,6 +24,7 @@ from descant.makers import load_agent, make_agent
 from descant.registry import tasks
 from descant.shells import TaskVectorEnv
 
+from .board import Board
 from .runner import Trained, seconds_of
 from .specs import Entry, Suite
 
@@ -34,18 +35,10 @@ FORMAT = 1
 def evaluate_suite(suite: Suite, trained: Sequence[Trained], out: Path) -> dict[str, Any]:
     """Evaluate every entry on the suite's test problems; write scores/ and results.json; the results."""
     entries = []
-    for entry in suite.entries:
-        own = [t for t in trained if t.spec.entry == entry]
-        runs = [_evaluate(suite, entry, t, out) for t in own] if entry.total_timesteps else []
-        entries.append(
-            {
-                "agent": entry.agent,
-                "note": entry.note,
-                "config": entry.config,
-                "total_timesteps": entry.total_timesteps,
-                "runs": runs or [_outcomes_json(suite, entry, _untrained(suite, entry), out, None)],
-            }
-        )
+    with Board([("evaluating", len(suite.entries))]) as board:
+        for i, entry in enumerate(suite.entries):
+            entries.append(_evaluate_entry(suite, entry, trained, out))
+            board.update(0, i + 1)
     results = {
         "format": FORMAT,
         "suite": suite.name,
@@ -77,6 +70,18 @@ def mean_score(run: dict[str, Any]) -> float:
 def without_error(run: dict[str, Any]) -> int:
     """How many of a run's lines break no hard rule."""
     return sum(p["errors"] == 0 for p in run["problems"])
+
+
+def _evaluate_entry(suite: Suite, entry: Entry, trained: Sequence[Trained], out: Path) -> dict[str, Any]:
+    own = [t for t in trained if t.spec.entry == entry]
+    runs = [_evaluate(suite, entry, t, out) for t in own] if entry.total_timesteps else []
+    return {
+        "agent": entry.agent,
+        "note": entry.note,
+        "config": entry.config,
+        "total_timesteps": entry.total_timesteps,
+        "runs": runs or [_outcomes_json(suite, entry, _untrained(suite, entry), out, None)],
+    }
 
 
 def _evaluate(suite: Suite, entry: Entry, trained: Trained, out: Path) -> dict[str, Any]:
