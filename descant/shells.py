@@ -150,6 +150,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     ) -> None:
         if num_envs < 1:
             raise DescantError(f"num_envs must be at least 1, not {num_envs}.")
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise DescantError(f"max_episode_steps must be at least 1, or None, not {max_episode_steps}.")
         self.task = make_task(task, **options)
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -196,11 +198,13 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
                 self._reset_rows(rows)
                 reward[rows] = 0.0
                 terminated[rows] = False
-            truncated = self._count(terminated)
+                for term in (self._terms or {}).values():
+                    term[rows] = 0.0
+            truncated = self._count()
             self._done = terminated | truncated if self.max_episode_steps else terminated
             infos = self._step_infos(self._done) if self._infos else {}
             return self.task.observe(self._state), reward, terminated.copy(), truncated, infos
-        truncated = self._count(terminated)
+        truncated = self._count()
         self._done = terminated | truncated
         infos = self._reset_ended() if self._done.any() else {}
         if self._infos:
@@ -230,7 +234,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """All that the next steps depend on, as arrays by name and JSON, for a checkpoint."""
         from descant.runs.rngs import rng_state
 
-        arrays = {name: np.asarray(getattr(self._state, name)) for name in row_fields(self._state)}
+        arrays = {f"state.{name}": np.asarray(getattr(self._state, name)) for name in row_fields(self._state)}
         arrays |= {"done": self._done.astype(np.uint8), "steps": self._steps}
         return arrays, {"rng": rng_state(self.np_random)}
 
@@ -239,9 +243,10 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         from descant.runs.rngs import restore_rng
 
         self.reset(seed=0)
-        rows = {name: np.array(arrays[name]) for name in row_fields(self._state)}
+        rows = {name: np.array(arrays[f"state.{name}"]) for name in row_fields(self._state)}
         self._state = dataclasses.replace(self._state, **rows)
-        self._done = np.array(arrays["done"]).astype(bool)
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:  # else they are reset, and what ended is gone
+            self._done = np.array(arrays["done"]).astype(bool)
         self._steps = np.array(arrays["steps"])
         restore_rng(self.np_random, plain["rng"])
 
@@ -255,14 +260,14 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         reward = getattr(self.task, "reward", None)
         return {} if reward is None or not hasattr(reward, "terms") else reward.terms(before, actions, after)
 
-    def _count(self, terminated: Bools) -> Bools:
-        """Count steps and say which rows the time limit cuts, bool[n]."""
+    def _count(self) -> Bools:
+        """Count steps and say which rows have come to the time limit (ended or not, as Gymnasium's says), bool[n]."""
         if self.max_episode_steps is None:
             return np.zeros(self.num_envs, bool)
         self._steps += 1
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._steps[self._done] = 0
-        return (self._steps >= self.max_episode_steps) & ~terminated
+        return self._steps >= self.max_episode_steps
 
     def _reset_rows(self, rows: Ints) -> None:
         fresh = self.task.reset(self.np_random, len(rows), None)
