@@ -92,7 +92,7 @@ class Recall(Task[RecallState]):
 @dataclass(frozen=True)
 class DiceState:
     shown: Ints
-    rolls: Ints
+    steps: Ints
 
 
 class Dice(Task[DiceState]):
@@ -105,7 +105,7 @@ class Dice(Task[DiceState]):
 
     def __init__(self, sides: int = 6) -> None:
         self.sides = sides
-        box = spaces.Box(0.0, np.inf, (2,), np.float32)
+        box = spaces.Box(0.0, 1000.0, (2,), np.float32)
         self.observation_space = spaces.Dict({"rolls": box, "shown": spaces.Discrete(sides + 1)})
         self.action_space = spaces.Discrete(sides + 1)
 
@@ -116,17 +116,17 @@ class Dice(Task[DiceState]):
         self, state: DiceState, action: Ints, rng: np.random.Generator
     ) -> tuple[DiceState, Floats, Bools]:
         shown = rng.integers(1, self.sides, size=len(action), endpoint=True)
-        return DiceState(shown, state.rolls + 1), (shown + action).astype(float), shown == self.sides
+        return DiceState(shown, state.steps + 1), (shown + action).astype(float), shown == self.sides
 
     def observe(self, state: DiceState) -> dict[str, Any]:
-        rolls = np.stack([state.rolls, state.rolls % 2], axis=1).astype(np.float32)
+        rolls = np.stack([state.steps, state.steps % 2], axis=1).astype(np.float32)
         return {"rolls": rolls, "shown": state.shown.copy()}
 
     def action_mask(self, state: DiceState) -> Bools:
         return np.arange(self.sides + 1)[None, :] <= state.shown[:, None]
 
     def metrics(self, state: DiceState) -> dict[str, Floats]:
-        return {"rolls": state.rolls.astype(float)}
+        return {"rolls": state.steps.astype(float)}
 
 
 @dataclass(frozen=True)
