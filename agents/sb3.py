@@ -87,7 +87,7 @@ class SB3Agent(Agent):
         super().__init__(env, config, spaces)
         torch.set_num_threads(1)
         if env is None:
-            self.vec_env: Any = _Spaces(*self.spaces).as_vec_env()
+            self.vec_env: Any = _Spaces(*self.spaces).as_vec_env(config.num_envs)
         else:
             self.vec_env = SB3VecEnv(same_step(env))
         kind = "MultiInputPolicy" if hasattr(self.observation_space, "spaces") else "MlpPolicy"
@@ -297,7 +297,7 @@ class _Spaces:
     observation_space: Any
     action_space: Any
 
-    def as_vec_env(self) -> Any:
+    def as_vec_env(self, num_envs: int) -> Any:
         """An SB3 environment that has the spaces and can't be stepped."""
         from stable_baselines3.common.vec_env import VecEnv
 
@@ -307,7 +307,7 @@ class _Spaces:
             """Spaces without dynamics."""
 
             def __init__(self) -> None:
-                super().__init__(1, spaces.observation_space, spaces.action_space)
+                super().__init__(num_envs, spaces.observation_space, spaces.action_space)
 
             def reset(self) -> Any:
                 raise DescantError("This agent was loaded without an environment: pass env to learn on.")
