@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -46,12 +50,25 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
     command = commands.get(name)
     shape: Any = command.parser(arguments) if hasattr(command, "parser") else command
+    program, complaint = f"descant {name}", io.StringIO()
     try:
-        parsed = tyro.cli(shape, args=list(arguments), prog=f"descant {name}", description=command.__doc__)
+        with contextlib.redirect_stderr(complaint):
+            parsed = tyro.cli(shape, args=list(arguments), prog=program, description=inspect.getdoc(command))
     except SystemExit as leaving:
-        return int(leaving.code or 0)
+        if not leaving.code:
+            return FINE  # --help
+        raise DescantError(f"{one_line(complaint.getvalue())}. See: {program} --help") from None
     code: int = parsed.run()
     return code
+
+
+def one_line(complaint: str) -> str:
+    """What tyro has against some arguments, without its box, title and help."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", complaint)
+    rows = [row.strip("│╭╮╰╯ ") for row in plain.splitlines()]
+    words = [row for row in rows[1:] if row.strip("-─")]
+    ends = (i for i, row in enumerate(words) if row.startswith(("Argument helptext", "For full helptext")))
+    return " ".join(words[: next(ends, len(words))]).rstrip(".")
 
 
 def overview() -> str:
