@@ -14,11 +14,13 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     """A Discrete, MultiDiscrete, MultiBinary, Box or Dict space as JSON; DescantError for any other."""
     match space:
         case spaces.Discrete():
-            return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+            data = {"n": int(space.n), "start": int(space.start), "dtype": str(space.dtype)}
+            return {"type": "Discrete", **data}
         case spaces.MultiDiscrete():
-            return {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), "dtype": str(space.dtype)}
+            data = {"nvec": space.nvec.tolist(), "start": space.start.tolist(), "dtype": str(space.dtype)}
+            return {"type": "MultiDiscrete", **data}
         case spaces.MultiBinary():
-            return {"type": "MultiBinary", "n": list(space.shape)}
+            return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
         case spaces.Box():
             bounds = {"low": _floats(space.low), "high": _floats(space.high)}
             return {"type": "Box", **bounds, "shape": list(space.shape), "dtype": str(space.dtype)}
@@ -34,9 +36,10 @@ def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
     """The space that `space_to_json` wrote."""
     match data["type"]:
         case "Discrete":
-            return spaces.Discrete(data["n"], start=data["start"])
+            return spaces.Discrete(data["n"], start=data["start"], dtype=np.dtype(data["dtype"]).type)
         case "MultiDiscrete":
-            return spaces.MultiDiscrete(data["nvec"], dtype=np.dtype(data["dtype"]).type)
+            dtype = np.dtype(data["dtype"]).type
+            return spaces.MultiDiscrete(data["nvec"], dtype=dtype, start=data["start"])
         case "MultiBinary":
             return spaces.MultiBinary(data["n"])
         case "Box":
@@ -45,6 +48,11 @@ def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
         case "Dict":
             return spaces.Dict({k: space_from_json(s) for k, s in data["spaces"].items()})
     raise DescantError(f"Unknown space type {data['type']!r} in a checkpoint.")
+
+
+def line_of(space: spaces.Space[Any]) -> str:
+    """The space on one line, for a message; NumPy breaks long ones."""
+    return " ".join(str(space).split())
 
 
 def _floats(bounds: Any) -> list[float | str]:
