@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from descant.commands.bounds import at_least
 from descant.commands.output import print_json
 from descant.errors import DescantError, did_you_mean
 from descant.registry import suites
@@ -43,8 +44,7 @@ class Bench:
             raise DescantError(
                 f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, [*suites.names(), 'speed'])}"
             )
-        if self.workers < 1:
-            raise DescantError(f"--workers must be at least 1, not {self.workers}.")
+        at_least(1, workers=self.workers)
         return self._suite(suites.get(self.suite))
 
     def _speed(self) -> int:

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import tyro
 
+from descant.commands.bounds import at_least
 from descant.commands.evaluate import bound, find_agent, outcome_json, problem_name
 from descant.commands.problems import ID, counterpoint_task
 from descant.errors import DescantError
 from descant.evaluation import Outcome, evaluate
 from descant.files import write_atomically
+from descant.music.cantus_firmi import find
 
 
 @dataclasses.dataclass
@@ -40,6 +42,7 @@ class Compose:
 
     def run(self) -> int:
         """Write the files; say where they are."""
+        at_least(0, seed=self.seed)
         agent, env_id, options = find_agent(self.run_or_agent)
         if env_id != ID:
             raise DescantError(
@@ -47,7 +50,12 @@ class Compose:
             )
         own = {k: v for k, v in options.items() if k in ("mask", "reward", "max_notes")}
         if agent.trains:
-            own.setdefault("max_notes", len(agent.observation_space.nvec) - _columns_before_cantus())
+            own["max_notes"] = len(agent.observation_space.nvec) - _columns_before_cantus()
+            if (notes := len(find(self.cantus))) > own["max_notes"]:
+                raise DescantError(
+                    f"The cantus has {notes} notes, {self.run_or_agent} was trained on up to "
+                    f"{own['max_notes']}: cut it into phrases, or train with --set max_notes={notes}."
+                )
         task = counterpoint_task(self.cantus, self.position, **own)
         outcome = evaluate(bound(agent, task), task, self.deterministic, self.seed)[0]
         files = write_outcome(task, outcome, self.out, f"counterpoint-{self.position}")

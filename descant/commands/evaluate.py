@@ -10,12 +10,13 @@ import numpy as np
 import tyro
 
 from descant.agent import Agent
+from descant.commands.bounds import at_least
 from descant.commands.output import findings_json, print_json
 from descant.commands.train import make_env, parse_options
-from descant.errors import DescantError
+from descant.errors import DescantError, did_you_mean
 from descant.evaluation import Outcome, evaluate
 from descant.makers import load_agent, make_agent
-from descant.registry import agents, tasks
+from descant.registry import agents, build, tasks
 
 
 @dataclasses.dataclass
@@ -43,6 +44,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Print a table, or JSON."""
+        at_least(0, seed=self.seed)
+        at_least(1, episodes=self.episodes)
         agent, env_id, options = find_agent(self.run_or_agent)
         if env_id != "descant/Counterpoint-v0":
             return self._returns(agent, env_id, options | parse_options(self.set))
@@ -88,6 +91,8 @@ def find_agent(name: str) -> tuple[Agent, str, dict[str, Any]]:
         if agents.get(name).trains:
             raise DescantError(f"Agent {name!r} has to be trained first: descant train --agent {name}.")
         return make_agent(name, make_env("descant/Counterpoint-v0", 1, {"cantus": "fux"})), *_default()
+    if not Path(name).exists():
+        raise DescantError(f"{name!r} is no run, checkpoint or agent.{did_you_mean(name, agents.names())}")
     agent = load_agent(name)
     record = agent.manifest()["env"]
     if record is None:
@@ -108,11 +113,11 @@ def fux_outcomes(
     own = {k: v for k, v in options.items() if k not in ("pool", "pool_seed")}
     if own.get("cantus", "generated") == "generated":
         own["cantus"] = "fux"
-    task = tasks.get("descant/Counterpoint-v0")(**own)
+    task = build("descant/Counterpoint-v0", tasks.get("descant/Counterpoint-v0"), own)
     if agent.observation_space != task.observation_space:
         raise DescantError(
-            f"This agent was trained on {agent.observation_space}, these problems have {task.observation_space}: "
-            "pass --set max_notes as in its training."
+            "These problems look otherwise than those that the agent was trained on: leave out --set max_notes, "
+            "or pass it as in its training."
         )
     names = [f"{problem_name(p.cantus)} {p.position}" for p in task.problems.problems]
     return dict(zip(names, evaluate(bound(agent, task), task, deterministic, seed), strict=True))
