@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from descant.commands.bounds import at_least
 from descant.errors import DescantError
 from descant.registry import agents, tasks
 from descant.runs.folders import RunFolder
@@ -63,8 +65,7 @@ class Train:
 
     def run(self) -> int:
         """Train to the end, or to the first Ctrl-C."""
-        if self.total_timesteps is not None and self.total_timesteps < 1:
-            raise DescantError(f"--total-timesteps must be at least 1, not {self.total_timesteps}.")
+        at_least(1, total_timesteps=self.total_timesteps)
         run = RunFolder.open(self.resume) if self.resume else self._new_run()
         finished = train(run, tuple(self.track), self.progress, self.total_timesteps)
         where = run.checkpoint_path("last")
@@ -75,6 +76,9 @@ class Train:
         return 0 if finished else 130
 
     def _new_run(self) -> RunFolder:
+        from descant.agent import make_config
+        from descant.runs.tracking import check_backends
+
         options = parse_options(self.set)
         kind = agents.get(self.agent)
         if not kind.trains:
@@ -84,7 +88,11 @@ class Train:
         config = dataclasses.asdict(self.config if self.config is not None else kind.Config())
         if self.seed is not None:
             config["seed"] = self.seed
-        make_env(self.env, 1, options).close()  # a bad option is refused before a folder is made
+        # What can't work is refused before a folder is made.
+        made = make_config(kind, config)
+        with contextlib.closing(make_env(self.env, getattr(made, "num_envs", 1), options)) as env:
+            kind(env, made)
+        check_backends(self.track)
         stem = self.env.split("/")[-1].split("-v")[0].lower()
         default = Path("runs") / f"{stem}-{self.agent.replace('/', '-')}-{config.get('seed', 0)}"
         return RunFolder.create(
@@ -112,13 +120,15 @@ def train(
     from descant.runs.tracking import make_tracker
 
     wanted = run.config
+    if lacking := sorted({"env", "env_options", "agent", "config", "total_timesteps"} - wanted.keys()):
+        raise DescantError(f"The config.json of {run.path} has no {lacking[0]!r}: train can't go on with it.")
     total = wanted["total_timesteps"] if total is None else total
     kind = agents.get(wanted["agent"])
     config = make_config(kind, wanted["config"])
     env = make_env(wanted["env"], getattr(config, "num_envs", 1), wanted["env_options"])
     with run.lock(), interruptible() as interrupt:
         last = run.checkpoint_path("last")
-        resumed = load_checkpoint(last) if run.has_checkpoint("last") else None
+        resumed = load_checkpoint(last) if last.exists() or run.has_checkpoint("last") else None
         agent = kind.from_checkpoint(resumed, env) if resumed else kind(env, config)
         backends = ("jsonl", *track)
         with make_tracker(run, backends, resume_step=agent.num_timesteps) as tracker:
@@ -147,9 +157,11 @@ def make_env(env_id: str, num_envs: int, options: dict[str, Any]) -> Any:
 
     if env_id not in gymnasium.registry and env_id.startswith("descant/"):
         raise DescantError(f"Unknown environment {env_id!r}.{did_you_mean(env_id, tasks.names())}")
+    for name in {"num_envs", "task"} & options.keys():
+        raise DescantError(f"{name!r} is no option of an environment; their number is --config.num-envs.")
     try:
         return gymnasium.make_vec(env_id, num_envs=num_envs, **options)
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ImportError) as error:
         raise DescantError(f"Gymnasium can't make {env_id!r}: {error}") from error
     except TypeError as error:
         raise DescantError(

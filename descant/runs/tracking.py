@@ -14,6 +14,8 @@ from .trackers import Tracker
 
 __all__ = ["JsonlTracker", "MultiTracker", "TensorBoardTracker", "Tracker", "WandbTracker", "make_tracker"]
 
+BACKENDS = ("jsonl", "tensorboard", "wandb")
+
 
 class JsonlTracker(Tracker):
     """Appends each record to a `MetricsFile`."""
@@ -51,6 +53,13 @@ class MultiTracker(Tracker):
                 stack.callback(tracker.close)
 
 
+def check_backends(backends: Sequence[str]) -> None:
+    """DescantError for a backend that `make_tracker` does not know."""
+    for backend in backends:
+        if backend not in BACKENDS:
+            raise DescantError(f"unknown tracker {backend!r}.{did_you_mean(backend, BACKENDS)}")
+
+
 def make_tracker(
     run: RunFolder,
     backends: Sequence[str] = ("jsonl",),
@@ -73,9 +82,7 @@ def make_tracker(
             first_record=file.count,
         ),
     }  # fmt: skip
-    for backend in backends:
-        if backend not in ("jsonl", *mirrors):
-            raise DescantError(f"unknown tracker {backend!r}.{did_you_mean(backend, ['jsonl', *mirrors])}")
+    check_backends(backends)
     file = MetricsFile(run.metrics_path)
     if resume_step is not None:
         file.truncate(resume_step)
