@@ -51,6 +51,8 @@ def make_reward(spec: str | Mapping[str, Any] | Reward) -> Reward:
         name = options.pop("name")
         made = build(f"Reward {name!r}", rewards.get(name), options)
         return made
+    if not callable(spec):
+        raise DescantError(f"{spec!r} is no reward: give a name, one of {', '.join(rewards.names())}.")
     return spec
 
 

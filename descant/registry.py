@@ -39,6 +39,9 @@ def load(target: str) -> Any:
 def build(what: str, target: Callable[..., T], options: Mapping[str, Any]) -> T:
     """`target(**options)`; DescantError for an option that it does not take."""
     known = inspect.signature(target).parameters
+    for option, value in options.items():
+        if option in known and known[option].annotation in (int, "int") and not isinstance(value, int):
+            raise DescantError(f"{what}: {option} must be a whole number, not {value!r}.")
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         for option in options:
             if option not in known:

@@ -99,8 +99,8 @@ class Counterpoint(Task[State]):
             raise DescantError(f"Unknown mask {mask!r}.{did_you_mean(str(mask), MASKS)}")
         if not MIN_NOTES <= max_notes <= MAX_NOTES:
             raise DescantError(f"max_notes must be {MIN_NOTES} to {MAX_NOTES}, not {max_notes}.")
-        if pool < 1:
-            raise DescantError(f"pool must be at least 1, not {pool}.")
+        if pool < 1 or pool_seed < 0:
+            raise DescantError(f"pool must be at least 1 and pool_seed 0, not {pool} and {pool_seed}.")
         sides = POSITIONS if position == "both" else (position,)
         self.problems = _problems(_lines(cantus, pool, pool_seed), sides, max_notes)
         self.mask = mask
