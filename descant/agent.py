@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from descant.errors import DescantError, did_you_mean
-from descant.spaces import space_from_json, space_to_json
+from descant.spaces import line_of, space_from_json, space_to_json
 from descant.tasks import Bools, Floats, Ints
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Agent(ABC):
     def __init__(self, env: Environment | None, config: Any, spaces: tuple[Any, Any] | None = None) -> None:
         if env is None and spaces is None:
             raise DescantError(f"Agent {self.name!r} needs an environment.")
+        if getattr(config, "seed", 0) < 0:
+            raise DescantError(f"seed must be 0 or more, not {config.seed}.")
         self.env = env
         self.config = config
         seen, acted = spaces or (
@@ -173,9 +175,9 @@ class Agent(ABC):
         if env is not None and spaces != (env.single_observation_space, env.single_action_space):
             trained = (manifest.get("env") or {}).get("id", "another environment")
             raise DescantError(
-                f"This checkpoint was trained on {trained} with {spaces[0]} and {spaces[1]}; the environment "
-                f"given has {env.single_observation_space} and {env.single_action_space}. Give the one it was "
-                "trained on."
+                f"This checkpoint was trained on {trained} with {line_of(spaces[0])} and {spaces[1]}; the "
+                f"environment given has {line_of(env.single_observation_space)} and {env.single_action_space}. "
+                "Give the one it was trained on."
             )
         agent = cls(env, make_config(cls, manifest["config"]), spaces=None if env is not None else spaces)
         agent._env_record = manifest.get("env")
@@ -219,8 +221,12 @@ def env_record(env: Environment) -> dict[str, Any] | None:
         "render_mode",
         "infos",
     }
+    if hasattr(env.unwrapped, "task"):
+        own.add("max_episode_steps")  # the shell's, which the task does not take
     options = {k: v for k, v in spec.kwargs.items() if k not in own}
-    plain = {k: v for k, v in options.items() if isinstance(v, str | int | float | bool | None | dict)}
+    plain = {
+        k: v for k, v in options.items() if isinstance(v, str | int | float | dict | list | tuple | None)
+    }
     return {"id": spec.id, "kwargs": plain}
 
 
