@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -26,10 +27,27 @@ if TYPE_CHECKING:
 
 LOG_STEPS = 10_000  # environment steps between records
 WINDOW = 100  # episodes that a record averages over
+SHARES = ("gamma", "gae_lambda", "exploration_fraction", "exploration_final_eps")
+FROM_ZERO = ("seed", "learning_starts")
 
 
 @dataclasses.dataclass(frozen=True)
-class PPOConfig:
+class SB3Config:
+    """Refuses numbers that no algorithm can work with, which SB3 meets in the midst of training."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name in SHARES and not 0 <= value <= 1:
+                raise DescantError(f"{name} must lie between 0 and 1, not {value}.")
+            least = 0 if name in FROM_ZERO else 1
+            if isinstance(value, int) and value < least:
+                raise DescantError(f"{name} must be at least {least}, not {value}.")
+            if name in ("learning_rate", "clip_range") and value <= 0:
+                raise DescantError(f"{name} must be positive, not {value}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig(SB3Config):
     """SB3's PPO; defaults are SB3's but for more environments and larger batches, as a fast environment allows."""
 
     num_envs: int = 64
@@ -46,7 +64,7 @@ class PPOConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class A2CConfig:
+class A2CConfig(SB3Config):
     """SB3's A2C with its own defaults."""
 
     num_envs: int = 64
@@ -60,7 +78,7 @@ class A2CConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class DQNConfig:
+class DQNConfig(SB3Config):
     """SB3's DQN; a smaller replay than SB3's default million."""
 
     num_envs: int = 16
@@ -92,9 +110,11 @@ class SB3Agent(Agent):
             self.vec_env = SB3VecEnv(same_step(env))
         kind = "MultiInputPolicy" if hasattr(self.observation_space, "spaces") else "MlpPolicy"
         arguments = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("num_envs", "hidden")}
-        self.model = self.algorithm()(
-            kind, self.vec_env, policy_kwargs={"net_arch": list(config.hidden)}, verbose=0, **arguments
-        )
+        net = {"net_arch": list(config.hidden)}
+        try:
+            self.model = self.algorithm()(kind, self.vec_env, policy_kwargs=net, verbose=0, **arguments)
+        except (AssertionError, ValueError) as error:
+            raise DescantError(f"SB3 does not take this configuration of {self.name!r}: {error}") from error
         self._returns = np.zeros(self.vec_env.num_envs)
         self._random_states: dict[str, Any] | None = None
 
@@ -127,12 +147,31 @@ class SB3Agent(Agent):
         if left <= 0:
             return self
         with progress(total_timesteps, self.name, self.num_timesteps, progress_bar) as bar:
-            with contextlib.suppress(_Stop):
-                self.model.learn(
-                    left, _bridge(self, callback, tracker, bar), reset_num_timesteps=self.num_timesteps == 0
-                )
+            bridge = _bridge(self, callback, tracker, bar)
+            with contextlib.suppress(_Stop), self._finite_logits():
+                self.model.learn(left, bridge, reset_num_timesteps=self.num_timesteps == 0)
+            self.check_weights()
             self.num_timesteps = self.model.num_timesteps
         return self
+
+    def check_weights(self) -> None:
+        """DescantError where a weight is infinite or not a number."""
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.policy.parameters()):
+            raise DescantError(
+                f"The weights are not finite at step {self.model.num_timesteps}: lower learning_rate."
+            )
+
+    @contextlib.contextmanager
+    def _finite_logits(self) -> Iterator[None]:
+        """What torch's distributions say of logits that are no numbers, in our words."""
+        try:
+            yield
+        except ValueError as error:
+            if not str(error).startswith("Expected parameter logits"):
+                raise
+            raise DescantError(
+                f"The policy is not finite at step {self.model.num_timesteps}: lower learning_rate."
+            ) from error
 
     def log_probs(self, observation: Any, state: Any = None, action_masks: Bools | None = None) -> Floats:
         """Log-probability of every action: float[n, A]. Masks count only for an algorithm that knows them."""
@@ -371,6 +410,7 @@ def _bridge(agent: SB3Agent, callback: Callback | None, tracker: Tracker | None,
 
         def _on_rollout_start(self) -> None:
             agent.num_timesteps = agent.model.num_timesteps
+            agent.check_weights()
             if self.begun and callback is not None and not callback(agent):
                 raise _Stop
             self.begun = True
