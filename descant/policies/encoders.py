@@ -70,7 +70,7 @@ def make_encoder(space: spaces.Space[Any], width: int) -> nn.Module:
         case spaces.Discrete():
             return OneHotEncoder(np.array([space.n]), width, np.array([space.start]))
         case spaces.MultiDiscrete():
-            return OneHotEncoder(space.nvec, width)
+            return OneHotEncoder(space.nvec, width, space.start)
         case spaces.MultiBinary():
             return OneHotEncoder(np.full(space.shape, 2), width)
         case spaces.Box():
