@@ -46,6 +46,17 @@ class Rollout:
         """How many environment steps really happened."""
         return int(self.valid.sum())
 
+    def finished_returns(self) -> Floats:
+        """Sum of rewards of every episode that both begins and ends within the rollout, float[E]."""
+        found = []
+        ended = (self.terminated | self.truncated) & self.valid
+        total, whole = np.zeros(self.rewards.shape[1]), np.zeros(self.rewards.shape[1], bool)
+        for t in range(len(self.rewards)):
+            whole |= self.starts[t]
+            total = np.where(self.starts[t], 0.0, total) + np.where(self.valid[t], self.rewards[t], 0.0)
+            found.append(total[ended[t] & whole])
+        return np.concatenate(found)
+
     def returns(self, gamma: float = 1.0) -> Floats:
         """Reward-to-go of each step, float[T, N]; a rollout's or an episode's end adds nothing."""
         total = np.zeros(self.rewards.shape[1])
@@ -80,6 +91,25 @@ class Collector:
         self._observation, self._info = self.env.reset(seed=seed, options=options)
         self._done = np.zeros(self.env.num_envs, bool)
         self._starts = np.ones(self.env.num_envs, bool)
+
+    def get_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Where the collector stands within its episodes, arrays and JSON; empty where it begins anew.
+
+        Only descant's environments can say where they stand: on others, a collector begins anew after a resume.
+        """
+        if self._observation is None or not hasattr(self.env, "get_state"):
+            return {}, {}
+        arrays, plain = self.env.get_state()
+        own = {"_done": self._done.astype(np.uint8), "_starts": self._starts.astype(np.uint8)}
+        return {**{f"env.{k}": v for k, v in arrays.items()}, **own}, {"env": plain}
+
+    def set_state(self, arrays: dict[str, Any], plain: dict[str, Any]) -> None:
+        """Go on from what `get_state` gave, on an environment made with the same options."""
+        inner = {k.removeprefix("env."): v for k, v in arrays.items() if k.startswith("env.")}
+        self.env.set_state(inner, plain["env"])  # type: ignore[attr-defined]
+        self._observation, self._info = self.env.observe(), {}  # type: ignore[attr-defined]
+        self._done = np.array(arrays["_done"]).astype(bool)
+        self._starts = np.array(arrays["_starts"]).astype(bool)
 
     def watch_terms(self, on: bool) -> None:
         """Whether rollouts say what each term of the reward came to; only descant's environments can."""

@@ -211,6 +211,10 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             infos |= self._masks_info()
         return self.task.observe(self._state), reward, terminated, truncated, infos
 
+    def observe(self) -> Any:
+        """The observations of all rows as they stand."""
+        return self.task.observe(self._state)
+
     def action_masks(self) -> Bools:
         """bool[n, A]: the actions allowed now."""
         return self.task.action_mask(self._state)

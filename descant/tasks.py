@@ -127,6 +127,14 @@ class Task(ABC, Generic[S]):
     def action_mask(self, state: S) -> Bools:
         """bool[n, A]: True where the action is allowed. At least one is, in every state that has not ended."""
 
+    def branches(self, state: S, action: Ints) -> list[tuple[Floats, S, Floats, Bools]]:
+        """All outcomes of an action: (probability float[n], next state, reward float[n], terminated bool[n]) each.
+
+        A task that draws nothing has one; a stochastic task that can be planned on says here what it may draw.
+        """
+        after, reward, terminated = self.step(state, action, np.random.default_rng(0))
+        return [(np.ones(len(action)), after, reward, terminated)]
+
     def metrics(self, state: S) -> dict[str, Floats]:
         """What a person asks of finished episodes, by name: float[n] each."""
         return {}

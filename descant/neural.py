@@ -1,0 +1,252 @@
+"""What agents of torch networks share: the loop, acting, schedules, and checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from descant.agent import Agent, Callback, Environment, Parts
+from descant.errors import DescantError
+from descant.policies.categorical import masked_log_softmax, sample
+from descant.policies.encoders import flatten_time, to_tensor
+from descant.policies.networks import Network
+from descant.rollouts import Collector, Rollout
+from descant.tasks import Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from descant.runs.checkpoints import Checkpoint
+    from descant.runs.tracking import Tracker
+
+TERMS_EVERY = 20  # iterations between two records of the reward by term, which cost more to compute
+CHUNK = 4096  # steps of one pass through a network: as many as fit the processor's cache
+
+
+class NeuralAgent(Agent):
+    """An agent whose policy is a network.
+
+    A subclass builds its networks in `build` (the one called "policy" acts, by its "policy" head), and collects and
+    learns in `iterate`. All chance of an iteration follows from the seed and the iteration's number: `env_seed` for
+    an environment that is reset, `generator` for torch. So a run that goes on from a checkpoint equals one that was
+    never stopped: exactly where each iteration begins with a reset, and on descant's environments also where the
+    collector goes on within episodes, since their state is saved too.
+    """
+
+    networks: dict[str, Network]
+    optimizers: dict[str, torch.optim.Optimizer]
+
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
+        super().__init__(env, config, spaces)
+        torch.set_num_threads(int(os.environ.get("DESCANT_THREADS", "1")))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.networks = self.build()
+        self.optimizers = self.make_optimizers()
+        self.collector = None if env is None else Collector(env)
+        self.iteration = 0
+        self.env_seed = 0
+        self.generator = torch.Generator()
+
+    @abstractmethod
+    def build(self) -> dict[str, Network]:
+        """The networks by name, "policy" among them."""
+
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """One Adam over all networks."""
+        return {"adam": self.adam([p for net in self.networks.values() for p in net.parameters()])}
+
+    def adam(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """Adam with the configured learning rate."""
+        return torch.optim.Adam(parameters, lr=self.config.learning_rate, eps=1e-5, fused=True)
+
+    @abstractmethod
+    def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:
+        """Collect and learn once, add to `num_timesteps`; what there is to log, "return" among it if known."""
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Callback | None = None,
+        tracker: Tracker | None = None,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train until `num_timesteps` reaches `total_timesteps`. All chance follows from seed and iteration."""
+        from descant.runs.progress import progress
+
+        if self.collector is None:
+            raise DescantError("This agent was loaded without an environment: pass env to learn on.")
+        with progress(total_timesteps, self.name, self.num_timesteps, progress_bar) as bar:
+            while self.num_timesteps < total_timesteps:
+                seeds = np.random.SeedSequence([self.config.seed, self.iteration]).generate_state(2)
+                self.env_seed = int(seeds[0])
+                self.generator.manual_seed(int(seeds[1]))
+                self.collector.watch_terms(self.iteration % TERMS_EVERY == 0)
+                record = self.iterate(self.collector, total_timesteps)
+                self.iteration += 1
+                if tracker is not None and record:
+                    tracker.log(self.num_timesteps, record)
+                bar.update(self.num_timesteps, **{k: record[k] for k in ("return",) if k in record})
+                if callback is not None and not callback(self):
+                    break
+        return self
+
+    def progress_left(self, total_timesteps: int) -> float:
+        """1 at the beginning of the training, 0 at its end."""
+        return max(1 - self.num_timesteps / total_timesteps, 0.0)
+
+    def set_learning_rate(self, rate: float) -> None:
+        """The step size of every optimiser."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def clip(self, networks: list[Network]) -> float:
+        """Clip the gradients of each network by itself; the first one's norm. DescantError where not finite."""
+        norms = [nn.utils.clip_grad_norm_(net.parameters(), self.config.max_grad_norm) for net in networks]
+        if not all(torch.isfinite(norm) for norm in norms):
+            raise DescantError(
+                f"The gradient is not finite at step {self.num_timesteps}: lower learning_rate. The last checkpoint "
+                "is as it was."
+            )
+        return float(norms[0])
+
+    def policy_step(
+        self, observation: Any, masks: Bools | None, starts: Bools, state: Any
+    ) -> tuple[Tensor, Any]:
+        """Log-probabilities float[N, A] of the acting policy, without gradients, and the recurrent state after."""
+        with torch.inference_mode():
+            heads, state = self.networks["policy"].step(
+                to_tensor(observation), torch.as_tensor(starts), state
+            )
+            mask = None if masks is None else torch.as_tensor(masks)
+            return masked_log_softmax(self.logits(heads), mask), state
+
+    def logits(self, heads: dict[str, Tensor]) -> Tensor:
+        """Logits of the acting policy from the "policy" network's heads: float[..., A]."""
+        return heads["policy"]
+
+    def actor(self) -> Any:
+        """How a collector acts: draws from the policy, and keeps the recurrent state in between."""
+        state: Any = None
+
+        def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
+            nonlocal state
+            log_probs, state = self.policy_step(observation, masks, starts, state)
+            return sample(log_probs, self.generator).numpy()
+
+        return act
+
+    def log_probs(self, observation: Any, state: Any = None, action_masks: Bools | None = None) -> Floats:
+        """Log-probability of every action: float[n, A]; about -1e9 where masked."""
+        log_probs, _ = self.policy_step(observation, action_masks, np.zeros(rows(observation), bool), state)
+        return log_probs.numpy().astype(np.float64)
+
+    def act(
+        self, batch: Any, state: Any, episode_start: Any, deterministic: bool, masks: Bools | None
+    ) -> tuple[Ints, Any]:
+        """Actions int64[n]; `state` is the recurrent one, where the policy has one."""
+        starts = np.zeros(rows(batch), bool) if episode_start is None else np.asarray(episode_start, bool)
+        log_probs, state = self.policy_step(batch, masks, starts, state)
+        scores = log_probs.numpy()
+        if not deterministic:
+            scores = scores + self.noise.gumbel(size=scores.shape)
+        return scores.argmax(axis=1), state
+
+    def parts(self) -> Parts:
+        """Networks, the optimisers' moments, and where the collector stands."""
+        weights = {f"{n}.{k}": v for n, net in self.networks.items() for k, v in net.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for i, parameter in enumerate(parameters_of(optimizer)):
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    weights[f"{name}.{i}.{key}"] = value
+        state: dict[str, Any] = {"iteration": self.iteration}
+        if self.collector is not None:
+            arrays, plain = self.collector.get_state()
+            weights |= {f"collector.{k}": torch.as_tensor(v) for k, v in arrays.items()}
+            state["collector"] = plain
+        return Parts(weights, state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take back what `parts` gave."""
+        self.iteration = int(checkpoint.state["iteration"])
+        for name, network in self.networks.items():
+            network.load_state_dict(under(f"{name}.", checkpoint.weights))
+        for name, optimizer in self.optimizers.items():
+            for i, parameter in enumerate(parameters_of(optimizer)):
+                moments = under(f"{name}.{i}.", checkpoint.weights)
+                if moments:
+                    optimizer.state[parameter] = moments
+        plain = checkpoint.state.get("collector")
+        if self.collector is not None and plain:
+            arrays = {k: v.numpy() for k, v in under("collector.", checkpoint.weights).items()}
+            self.collector.set_state(arrays, plain)
+
+
+def rollout_record(rollout: Rollout) -> dict[str, float]:
+    """What there is to log of any rollout: returns of its whole episodes, their metrics, the reward by term."""
+    record = {name: float(v.mean()) for name, v in rollout.metrics.items() if len(v)}
+    finished = rollout.finished_returns()
+    if len(finished):
+        record |= {"return": float(finished.mean()), "return_std": float(finished.std())}
+    episodes = max(len(finished), 1)
+    return record | {f"terms/{name}": total / episodes for name, total in rollout.terms.items()}
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """An optimiser's parameters, in order."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def under(prefix: str, weights: Any) -> dict[str, Tensor]:
+    """The entries whose name begins with `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def rows(observation: Any) -> int:
+    """How many rows a batch of observations has."""
+    return len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
+
+
+def pick(observations: Any, chosen: Tensor) -> Any:
+    """The chosen rows of observations."""
+    if isinstance(observations, dict):
+        return {key: pick(value, chosen) for key, value in observations.items()}
+    return observations[chosen]
+
+
+def valid_parts(
+    rollout: Rollout,
+    networks: dict[str, Network],
+    columns: dict[str, Any],
+    order: Tensor | None = None,
+    size: int = CHUNK,
+) -> Iterator[tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]]:
+    """The valid steps of a rollout in parts: their columns, and every network's heads with gradients.
+
+    `columns` are arrays [T, N, ...]; "masks" (None where there are none) and "actions" are added. `order` permutes
+    the valid steps (int[steps]); `size` is that of a part. Where a network is recurrent, all steps are one part.
+    """
+    valid = torch.as_tensor(rollout.valid)
+    tensors = {name: torch.as_tensor(np.asarray(column)) for name, column in columns.items()}
+    tensors["actions"] = torch.as_tensor(rollout.actions)
+    if rollout.masks is not None:
+        tensors["masks"] = torch.as_tensor(rollout.masks)
+    observations = to_tensor(rollout.observations)
+    if any(network.recurrent for network in networks.values()):
+        starts = torch.as_tensor(rollout.starts)
+        whole = {n: net.sequence(observations, starts)[0] for n, net in networks.items()}
+        heads = {n: {kind: head[valid] for kind, head in of.items()} for n, of in whole.items()}
+        yield {name: tensor[valid] for name, tensor in tensors.items()}, heads
+        return
+    steps = valid.reshape(-1).nonzero()[:, 0]
+    steps = steps if order is None else steps[order]
+    observations = flatten_time(observations)
+    flat = {name: flatten_time(tensor) for name, tensor in tensors.items()}
+    for chunk in torch.split(steps, size):
+        seen = pick(observations, chunk)
+        yield {n: tensor[chunk] for n, tensor in flat.items()}, {n: net(seen) for n, net in networks.items()}
