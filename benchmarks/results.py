@@ -26,7 +26,7 @@ from descant.shells import TaskVectorEnv
 
 from .board import Board
 from .runner import Trained, seconds_of
-from .specs import Entry, Suite
+from .specs import Entry, Suite, names_of
 
 PACKAGES = ("descant", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-contrib", "verovio")
 FORMAT = 1
@@ -36,8 +36,8 @@ def evaluate_suite(suite: Suite, trained: Sequence[Trained], out: Path) -> dict[
     """Evaluate every entry on the suite's test problems; write scores/ and results.json; the results."""
     entries = []
     with Board([("evaluating", len(suite.entries))]) as board:
-        for i, entry in enumerate(suite.entries):
-            entries.append(_evaluate_entry(suite, entry, trained, out))
+        for i, (name, entry) in enumerate(zip(names_of(suite), suite.entries, strict=True)):
+            entries.append(_evaluate_entry(suite, name, entry, trained, out))
             board.update(0, i + 1)
     results = {
         "format": FORMAT,
@@ -57,7 +57,7 @@ def read_results(out: Path) -> dict[str, Any]:
         results: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DescantError(f"{path} can't be read ({error}): run descant bench quick --out {out}.") from error
-    if results.get("format") != FORMAT:
+    if not isinstance(results, dict) or results.get("format") != FORMAT or "entries" not in results:
         raise DescantError(f"{path} is of another version of descant: run the benchmark again.")
     return results
 
@@ -72,23 +72,25 @@ def without_error(run: dict[str, Any]) -> int:
     return sum(p["errors"] == 0 for p in run["problems"])
 
 
-def _evaluate_entry(suite: Suite, entry: Entry, trained: Sequence[Trained], out: Path) -> dict[str, Any]:
+def _evaluate_entry(
+    suite: Suite, name: str, entry: Entry, trained: Sequence[Trained], out: Path
+) -> dict[str, Any]:
     own = [t for t in trained if t.spec.entry == entry]
-    runs = [_evaluate(suite, entry, t, out) for t in own] if entry.total_timesteps else []
+    runs = [_evaluate(suite, name, t, out) for t in own] if entry.total_timesteps else []
     return {
-        "agent": entry.agent,
+        "agent": name,
         "note": entry.note,
         "config": entry.config,
         "total_timesteps": entry.total_timesteps,
-        "runs": runs or [_outcomes_json(suite, entry, _untrained(suite, entry), out, None)],
+        "runs": runs or [_outcomes_json(suite, name, _untrained(suite, entry), out, None)],
     }
 
 
-def _evaluate(suite: Suite, entry: Entry, trained: Trained, out: Path) -> dict[str, Any]:
+def _evaluate(suite: Suite, name: str, trained: Trained, out: Path) -> dict[str, Any]:
     if trained.error is not None:
         return {"seed": trained.spec.seed, "problems": [], "error": trained.error}
     agent = load_agent(trained.folder)
-    found = _outcomes_json(suite, entry, agent, out, trained.spec.seed)
+    found = _outcomes_json(suite, name, agent, out, trained.spec.seed)
     folder = str(trained.folder.relative_to(out))
     return found | {"folder": folder, "seconds": seconds_of(trained.folder), "steps": agent.num_timesteps}
 
@@ -98,16 +100,16 @@ def _untrained(suite: Suite, entry: Entry) -> Agent:
     return make_agent(entry.agent, TaskVectorEnv(task), **entry.config)
 
 
-def _outcomes_json(suite: Suite, entry: Entry, agent: Agent, out: Path, seed: int | None) -> dict[str, Any]:
+def _outcomes_json(suite: Suite, name: str, agent: Agent, out: Path, seed: int | None) -> dict[str, Any]:
     """Outcomes of the test problems as JSON; their scores are left as files."""
     outcomes = fux_outcomes(agent, suite.test_options)
     task = tasks.get(suite.env)(**suite.test_options)
-    folder = out / "scores" / (entry.agent.replace("/", "-") + (f"-{seed}" if seed else ""))
+    folder = out / "scores" / (name.replace("/", "-").replace(" ", "-") + (f"-{seed}" if seed else ""))
     problems = []
-    for name, outcome in outcomes.items():
-        files = _write(task, outcome, folder, name)
+    for problem, outcome in outcomes.items():
+        files = _write(task, outcome, folder, problem)
         problems.append(
-            {"problem": name, **outcome_json(outcome), "files": [str(f.relative_to(out)) for f in files]}
+            {"problem": problem, **outcome_json(outcome), "files": [str(f.relative_to(out)) for f in files]}
         )
     return {"seed": seed, "problems": problems, "error": None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from descant.agent import make_config
 from descant.errors import DescantError
+from descant.registry import agents
 from descant.runs.checkpoints import load_checkpoint
 from descant.runs.folders import RunFolder
 from descant.runs.metrics import read_metrics
@@ -37,6 +40,7 @@ def train_all(specs: Sequence[RunSpec], out: Path, workers: int = 2) -> list[Tra
 
     A run that fails is reported, not dropped, and does not stop the others.
     """
+    _writable(out)
     waiting = [spec for spec in specs if not is_done(spec, out)]
     failed: dict[RunSpec, str] = {}
     running: dict[RunSpec, subprocess.Popen[bytes]] = {}
@@ -45,6 +49,11 @@ def train_all(specs: Sequence[RunSpec], out: Path, workers: int = 2) -> list[Tra
             while waiting or running:
                 while waiting and len(running) < workers:
                     spec = waiting.pop(0)
+                    try:
+                        _begin(spec, out)
+                    except DescantError as error:
+                        failed[spec] = str(error)
+                        continue
                     running[spec] = _start(spec, out)
                 for spec, process in list(running.items()):
                     if process.poll() is not None:
@@ -66,8 +75,8 @@ def label(spec: RunSpec) -> str:
 
 
 def is_done(spec: RunSpec, out: Path) -> bool:
-    """Whether the run has reached its end. DescantError where its folder holds something else."""
-    if not spec.folder(out).exists():
+    """Whether the run has reached its end. DescantError where its checkpoint is broken."""
+    if not (spec.folder(out) / "config.json").exists():
         return False
     run = RunFolder.open(spec.folder(out))
     if not run.has_checkpoint("last"):
@@ -99,29 +108,41 @@ def seconds_of(folder: Path) -> float:
     return float(records[-1]["time"]) if records else 0.0
 
 
-def _start(spec: RunSpec, out: Path) -> subprocess.Popen[bytes]:
-    folder = spec.folder(out)
-    if (folder / "config.json").exists():
-        arguments = ["--resume", str(folder)]
-    else:
-        config = [f"--config.{k.replace('_', '-')}={v}" for k, v in spec.entry.config.items()]
-        options = [f"{k}={json.dumps(v)}" for k, v in spec.env_options.items()]
-        steps = f"--total-timesteps={spec.entry.total_timesteps}"
-        arguments = [spec.env, "--agent", spec.entry.agent, "--out", str(folder), steps, *config]
-        arguments += [f"--config.seed={spec.seed}", *(["--set", *options] if options else [])]
-    log = _log(spec, out)
+def _writable(out: Path) -> None:
+    """Make the folder of logs; DescantError where it can't be."""
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "descant", "train", *arguments, "--no-progress"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-            )
+        (out / "logs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DescantError(f"{out} can't be written ({error.strerror}): choose another --out.") from error
+
+
+def _begin(spec: RunSpec, out: Path) -> None:
+    """Make the run's folder, where there is none yet. DescantError for an agent or an option there isn't."""
+    folder = spec.folder(out)
+    if (folder / "config.json").exists():
+        return
+    config = make_config(agents.get(spec.entry.agent), {**spec.entry.config, "seed": spec.seed})
+    RunFolder.create(
+        folder,
+        {
+            "env": spec.env,
+            "env_options": spec.env_options,
+            "agent": spec.entry.agent,
+            "config": dataclasses.asdict(config),
+            "total_timesteps": spec.entry.total_timesteps,
+        },
+    )
+
+
+def _start(spec: RunSpec, out: Path) -> subprocess.Popen[bytes]:
+    with _log(spec, out).open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "descant", "train", "--resume", str(spec.folder(out)), "--no-progress"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        )
 
 
 def _log(spec: RunSpec, out: Path) -> Path:

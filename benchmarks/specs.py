@@ -54,6 +54,15 @@ class RunSpec:
         return out / "runs" / f"{self.entry.agent.replace('/', '-')}-{self.seed}-{self.key}"
 
 
+def names_of(suite: Suite) -> list[str]:
+    """What each entry is called: its agent, numbered where the suite has the agent more than once."""
+    agents = [entry.agent for entry in suite.entries]
+    return [
+        agent if agents.count(agent) == 1 else f"{agent} {agents[: i + 1].count(agent)}"
+        for i, agent in enumerate(agents)
+    ]
+
+
 def runs_of(suite: Suite) -> list[RunSpec]:
     """Every run that the suite must train, in order."""
     return [
