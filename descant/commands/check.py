@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from descant.commands.output import findings_json, findings_text, print_json
+from descant.commands.output import findings_json, print_json, print_verdict
 from descant.commands.problems import counterpoint_task, read_notes
 from descant.errors import DescantError
 from descant.music.counterpoint import actions_of
@@ -44,7 +44,6 @@ class Check:
         if self.json:
             print_json({"legal": legal, "findings": findings_json(findings)})
         else:
-            print(task.render(episode, "ansi"))
-            print("\n".join(findings_text(findings)))
-            print("no error" if legal else f"{sum(f.severity == 'error' for f in findings)} errors")
+            print(task.render(episode, "ansi"))  # names the errors itself
+            print_verdict(findings)
         return 0 if legal else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from descant.tasks import Finding
@@ -19,10 +20,13 @@ def findings_json(findings: Any) -> list[dict[str, Any]]:
     return [dataclasses.asdict(finding) for finding in findings]
 
 
-def findings_text(findings: Any) -> list[str]:
-    """A line a finding, errors first."""
-
-    def line(f: Finding) -> str:
-        return f"  {f.severity:<7}  bar {f.position:>2}  {f.rule:<16} {f.message} (cost {f.cost:g})"
-
-    return [line(f) for f in sorted(findings, key=lambda f: (f.severity, f.position))]
+def print_verdict(findings: Sequence[Finding]) -> None:
+    """The warnings with what each costs, and how many errors and warnings there are in all."""
+    warnings = [f for f in findings if f.severity == "warning"]
+    errors = len(findings) - len(warnings)
+    if warnings:
+        print("warnings, with their costs:")
+    for f in warnings:
+        print(f"{f.position:>4}  {f.rule}: {f.message} ({f.cost:g})")
+    counted = f"{errors or 'no'} error{'' if errors == 1 else 's'}"
+    print(f"{counted}, {len(warnings)} warning{'' if len(warnings) == 1 else 's'}")
