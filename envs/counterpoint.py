@@ -18,6 +18,7 @@ from descant.music.counterpoint import (
     CANTUS_PITCHES,
     COLUMN,
     GAMUT,
+    HEAD,
     MIDI,
     POSITIONS,
     REACH,
@@ -33,6 +34,9 @@ from .counterpoint_views import render
 
 Mask = Literal["range", "rules"]
 MASKS: tuple[Mask, ...] = ("range", "rules")
+# Columns of an observation: those that give the range, and those that the line written so far fills.
+REACHES = ("position", "lowest cantus note", "highest cantus note")
+OF_THE_LINE = ("note before", "last leap", "run", "climax")
 
 
 class Counterpoint(Task[State]):
@@ -148,15 +152,15 @@ class Counterpoint(Task[State]):
         lawful = self.lawful(state)
         return np.where(lawful.any(axis=1, keepdims=True), lawful, in_range)
 
-    def observation_mask(self, batch: NDArray[np.int16]) -> Bools | None:
-        """The range mask as a function of observations; the rules mask needs the state, hence None."""
-        if self.mask != "range":
-            return None
-        position, lowest, highest = (
-            np.asarray(batch)[:, COLUMN[name]].astype(np.int64)
-            for name in ("position", "lowest cantus note", "highest cantus note")
-        )
-        return _range(position, lowest, highest)
+    def observation_mask(self, batch: NDArray[np.int16]) -> Bools:
+        """The mask as a function of observations, bool[n, 52]: they tell all it depends on."""
+        seen = np.asarray(batch).astype(np.int64)
+        if self.mask == "range":
+            return _range(*(seen[:, COLUMN[name]] for name in REACHES))
+        notes = seen[:, COLUMN["note before"]].copy()
+        seen[:, [COLUMN[name] for name in OF_THE_LINE]] = 0
+        bars, index = np.unique(seen, axis=0, return_inverse=True)
+        return np.stack([_rules_masks(tuple(bar)) for bar in bars.tolist()])[index.ravel(), notes]
 
     def lawful(self, state: State) -> Bools:
         """Notes that break no hard rule now and force none later: bool[n, 52]; no note left, none True."""
@@ -219,22 +223,25 @@ class Counterpoint(Task[State]):
 
     def _without_errors(self, state: State) -> Bools:
         unary, pair = self._codes(state)
-        breaks = self.rules.breaks(self.problems)
-        allowed: Bools = ~(breaks["unary"][unary] | breaks["pair"][pair])
+        allowed: Bools = ~(self._breaks["unary"][unary] | self._breaks["pair"][pair])
         return allowed
+
+    @cached_property
+    def _breaks(self) -> dict[str, Bools]:
+        """By unary and by pair code: whether a hard rule is broken."""
+        breaks: dict[str, Bools] = self.rules.breaks(self.problems)
+        return breaks
 
     @cached_property
     def _ranges(self) -> Bools:
         """bool[problems, 52]: pitches within reach of the cantus."""
         first = self.problems.rows[:: self.problems.stride].astype(np.int64)
-        columns = ("position", "lowest cantus note", "highest cantus note")
-        return _range(*(first[:, COLUMN[name]] for name in columns))
+        return _range(*(first[:, COLUMN[name]] for name in REACHES))
 
     @cached_property
     def _viable(self) -> Bools:
         """bool[bars, 52]: notes from which the line can be finished without an error. Backward induction."""
-        problems = self.problems
-        breaks = self.rules.breaks(problems)
+        problems, breaks = self.problems, self._breaks
         step_is_free = ~breaks["pair"].reshape(-1, G + 1, G)[:, 1:, :]
         note_is_free = ~breaks["unary"].reshape(-1, G)
         viable = np.zeros((len(problems), problems.stride, G), bool)
@@ -262,6 +269,24 @@ def _range(position: Ints, lowest: Ints, highest: Ints) -> Bools:
     low = (_CANTUS_MIDI[lowest] - REACH * position)[:, None]
     high = (_CANTUS_MIDI[highest] + REACH * (1 - position))[:, None]
     return (MIDI[None, :] >= low) & (MIDI[None, :] <= high)
+
+
+@lru_cache(maxsize=4096)
+def _rules_masks(bar: tuple[int, ...]) -> Bools:
+    """The rules mask of one bar by the note before it, bool[53, 52]; `bar` is an observation less its line.
+
+    What an observation leaves out of the past, the rules do not ask for: any line with the same lowest and highest
+    note does in its place.
+    """
+    lowest, highest, before = (bar[COLUMN[name]] for name in (*REACHES[1:], "cantus before"))
+    past = [CANTUS_PITCHES[i] for i in (lowest, highest, before - 1)] if before else []
+    coming = [CANTUS_PITCHES[code - 1] for code in bar[len(HEAD) :] if code]
+    task = Counterpoint(cantus="dorian", mask="rules")
+    task.problems = Problems([Problem((*past, *coming), POSITIONS[bar[0]])], len(past) + len(coming))
+    zeros = np.zeros(G + 1, np.int64)
+    return task.action_mask(
+        State(zeros + len(past), np.arange(G + 1), zeros, zeros, zeros, zeros, task.problems)
+    )
 
 
 def _lines(cantus: Any, pool: int, pool_seed: int) -> tuple[Line, ...]:

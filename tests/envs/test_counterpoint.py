@@ -124,9 +124,27 @@ def test_the_range_mask_can_be_read_off_the_observation(data: st.DataObject) -> 
         np.testing.assert_array_equal(task.observation_mask(task.observe(state)), expected)
 
 
-def test_the_rules_mask_is_not_in_the_observation() -> None:
-    task = task_of("dorian", "above", mask="rules")
-    assert task.observation_mask(task.observe(task.starts())) is None
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_the_rules_mask_can_be_read_off_the_observation_too(data: st.DataObject) -> None:
+    free = data.draw(problems())
+    problem = free.problems.problems[0]
+    task = task_of(problem.cantus, problem.position, mask="rules")
+    states = play(task, data.draw(lines(free)))[0].states
+    seen = np.concatenate([task.observe(state) for state in states])
+    masks = np.concatenate([task.action_mask(state) for state in states])
+    stranger = task_of("dorian", "above", mask="rules")  # never saw this cantus
+    for reader in (task, stranger):
+        np.testing.assert_array_equal(reader.observation_mask(seen), masks)
+        np.testing.assert_array_equal(reader.observation_mask(seen[::-1]), masks[::-1])
+
+
+def test_the_rules_mask_of_the_longest_cantus_can_be_read_off() -> None:
+    cantus = ["D4", "E4", "F4", "E4"] * 7 + ["D4", "F4", "E4", "D4"]
+    task = Counterpoint(cantus=cantus, position="above", mask="rules", max_notes=32)
+    states = play(task, [30] * 32)[0].states
+    for state in states:
+        np.testing.assert_array_equal(task.observation_mask(task.observe(state)), task.action_mask(state))
 
 
 def test_the_strict_set_holds_what_the_issue_says() -> None:
