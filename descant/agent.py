@@ -121,7 +121,7 @@ class Agent(ABC):
     def masks_for(self, batch: Any) -> Bools | None:
         """bool[n, A] read off the observations, or None where they don't tell."""
         if self._observation_mask is None:
-            self._observation_mask = _mask_reader(self.env, self._env_record)
+            self._observation_mask = _mask_reader(self.env, self._env_record, self.observation_space)
         return self._observation_mask(batch)
 
     @abstractmethod
@@ -240,12 +240,14 @@ def as_batch(observation: Any, space: Any) -> tuple[Any, bool]:
     return (array[None] if single else array), single
 
 
-def _mask_reader(env: Any, record: dict[str, Any] | None) -> Callable[[Any], Bools | None]:
+def _mask_reader(env: Any, record: dict[str, Any] | None, space: Any) -> Callable[[Any], Bools | None]:
     """A function from observations to masks: the task's own, where there is a task that can."""
-    task = getattr(getattr(env, "unwrapped", env), "task", None)
-    if task is None and env is None and record is not None and record["id"].startswith("descant/"):
+    task: Any = getattr(getattr(env, "unwrapped", env), "task", None)
+    if task is None and record is not None and record["id"].startswith("descant/"):
         from descant.shells import make_task
 
         task = make_task(record["id"], **record["kwargs"])
     reader = getattr(task, "observation_mask", None)
-    return reader if reader is not None else lambda batch: None
+    if reader is None or task.observation_space != space:  # a wrapper may show something else
+        return lambda batch: None
+    return reader  # type: ignore[no-any-return]
