@@ -21,19 +21,12 @@ FINE, NO, BAD_INPUT = 0, 1, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
-        return FINE
-    if arguments[0] in ("-V", "--version"):
-        from descant.version import __version__
-
-        print(f"descant {__version__}")
-        return FINE
-    name, *rest = arguments
     try:
-        return run(name, rest)
+        code = dispatch(arguments)
+        sys.stdout.flush()  # where the reader has gone, it shows here and not at exit
+        return code
     except DescantError as error:
-        print(f"descant {name}: {error}", file=sys.stderr)
+        print(f"descant {arguments[0]}: {error}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:
         # Whoever read our output has gone: say nothing more, not even at exit.
@@ -42,6 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Say what there is, or run the command that comes first."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return FINE
+    if arguments[0] in ("-V", "--version"):
+        from descant.version import __version__
+
+        print(f"descant {__version__}")
+        return FINE
+    return run(arguments[0], arguments[1:])
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
