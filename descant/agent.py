@@ -208,8 +208,9 @@ def as_vector_env(env: Any, num_envs: int = 1) -> Environment:
 
 
 def env_record(env: Environment) -> dict[str, Any] | None:
-    """Id and options of an environment that `make_vec` made; None for one made by hand."""
-    spec = getattr(env, "spec", None)
+    """Id and options of an environment that `make_vec` or `make` made; None for one made by hand."""
+    singles = getattr(env.unwrapped, "envs", ())  # a SyncVectorEnv's, which knows no spec of its own
+    spec = getattr(env, "spec", None) or next((single.spec for single in singles), None)
     if spec is None:
         return None
     own = {
