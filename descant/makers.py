@@ -34,7 +34,10 @@ def load_agent(path: str | Path, env: Any = None) -> Agent:
     from descant.runs.folders import find_checkpoint
 
     checkpoint = load_checkpoint(find_checkpoint(Path(path)))
-    kind = agents.get(checkpoint.manifest["agent"])
+    name = checkpoint.manifest.get("agent")
+    if not isinstance(name, str):
+        raise DescantError(f"{path} holds no agent: give the folder of a run, or of an agent's checkpoint.")
+    kind = agents.get(name)
     loaded: Agent = kind.from_checkpoint(checkpoint, None if env is None else as_vector_env(env))
     return loaded
 
