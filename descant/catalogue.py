@@ -6,6 +6,7 @@ from descant.registry import agents, commands, rewards, suites, tasks
 
 ENVIRONMENTS = {
     "descant/Counterpoint-v0": "descant.envs.counterpoint:Counterpoint",
+    "descant/Tokens-v0": "descant.envs.tokens:Tokens",
 }
 
 AGENTS = {
