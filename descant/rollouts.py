@@ -86,8 +86,8 @@ class Collector:
         self._done = np.zeros(env.num_envs, bool)
         self._starts = np.ones(env.num_envs, bool)
 
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Begin anew in every row."""
+    def reset(self, seed: int | list[int] | None = None, options: dict[str, Any] | None = None) -> None:
+        """Begin anew in every row; a list has a seed for each, where the environment takes one."""
         self._observation, self._info = self.env.reset(seed=seed, options=options)
         self._done = np.zeros(self.env.num_envs, bool)
         self._starts = np.ones(self.env.num_envs, bool)
@@ -122,7 +122,9 @@ class Collector:
             self.reset()
         return self._collect(act, n_steps, once=False)
 
-    def episodes(self, act: Act, seed: int | None = None, options: dict[str, Any] | None = None) -> Rollout:
+    def episodes(
+        self, act: Act, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+    ) -> Rollout:
         """Exactly one whole episode of every row, so that short ones count no more than long ones."""
         self.reset(seed, options)
         rollout = self._collect(act, None, once=True)

@@ -115,6 +115,15 @@ class TaskEnv(gymnasium.Env[Any, Any]):
         return info
 
 
+def group_size(size: Any, num_envs: int) -> int:
+    """How many rows share a start, checked: `num_envs` must be a multiple of it."""
+    if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1 or num_envs % size:
+        raise DescantError(
+            f"num_envs ({num_envs}) must be a multiple of group_size ({size!r}), which is 1 or more: change either."
+        )
+    return int(size)
+
+
 def checked_actions(actions: Any, n: int, space: Any) -> Ints:
     """Actions as int64[n], or a DescantError that says which is outside the space."""
     array = np.asarray(actions)
@@ -176,9 +185,12 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin `num_envs` episodes. `options` are the task's."""
+        """Begin `num_envs` episodes. `options` are the task's, and `group_size`: so many rows in a row start alike."""
         super().reset(seed=seed)
-        self._state = self.task.reset(self.np_random, self.num_envs, options)
+        rest = dict(options or {})
+        size = group_size(rest.pop("group_size", 1), self.num_envs)
+        state = self.task.reset(self.np_random, self.num_envs // size, rest or None)
+        self._state = state if size == 1 else take_rows(state, np.arange(self.num_envs) // size)
         self._done = np.zeros(self.num_envs, bool)
         self._steps = np.zeros(self.num_envs, np.int64)
         return self.task.observe(self._state), self._masks_info() if self._infos else {}

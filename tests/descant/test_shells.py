@@ -412,3 +412,37 @@ def test_gymnasium_makes_both_shells() -> None:
     assert env.single_observation_space == single.observation_space
     assert env.reset(seed=0)[0] in env.observation_space
     assert gymnasium.make_vec(ID, num_envs=2).metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+
+
+# Groups.
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_of_a_group_start_alike(mode: AutoresetMode) -> None:
+    env = TaskVectorEnv(ID, 12, autoreset_mode=mode)
+    seen, _ = env.reset(seed=3, options={"group_size": 4})
+    alone, _ = TaskVectorEnv(ID, 3).reset(seed=3)
+    np.testing.assert_array_equal(seen, np.repeat(alone, 4, axis=0))
+    assert len(np.unique(alone, axis=0)) == 3
+    env.step(np.arange(12) + 20)  # rows are apart from then on: none writes in another's state
+    assert len(np.unique(env.observe(), axis=0)) == 12
+
+
+def test_groups_go_with_the_options_of_a_task() -> None:
+    env = TaskVectorEnv(ID, 4)
+    options = {"group_size": 2, "cantus": "ionian"}
+    with pytest.raises(DescantError, match="No problem of this environment"):
+        env.reset(options=options)
+    env = TaskVectorEnv(ID, 4, cantus="fux")
+    seen, _ = env.reset(seed=0, options=options)
+    assert (seen[0] == seen[1]).all()
+    assert options == {"group_size": 2, "cantus": "ionian"}
+    one, _ = env.reset(seed=0, options={"group_size": 1})
+    two, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("size", [0, 5, -1, 2.0, "2", True, 24])
+def test_groups_must_fill_the_rows(size: Any) -> None:
+    with pytest.raises(DescantError, match="must be a multiple of group_size"):
+        TaskVectorEnv(ID, 12).reset(options={"group_size": size})
