@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from descant.agent import Agent, Callback, Environment, Parts
 from descant.errors import DescantError
 from descant.shells import TaskVectorEnv
-from descant.tasks import Bools, Floats, Ints
+from descant.tasks import Bools, Floats
 
 if TYPE_CHECKING:
     from descant.runs.checkpoints import Checkpoint
@@ -180,13 +180,6 @@ class SB3Agent(Agent):
             logits = self._distribution(tensor, action_masks).distribution.logits
             return torch.log_softmax(logits, dim=-1).numpy().astype(np.float64)
 
-    def act(
-        self, batch: Any, state: Any, episode_start: Any, deterministic: bool, masks: Bools | None
-    ) -> tuple[Ints, Any]:
-        """Actions int64[n], by SB3's own `predict`."""
-        actions, state = self.model.predict(batch, state, episode_start, deterministic)
-        return actions, state
-
     def parts(self) -> Parts:
         """Policy, optimiser, random states, the environments' states, and what the algorithm keeps itself."""
         weights: dict[str, Any] = {f"policy.{k}": v for k, v in self.model.policy.state_dict().items()}
@@ -274,13 +267,6 @@ class MaskablePPO(SB3Agent):
         from sb3_contrib import MaskablePPO as Algorithm
 
         return Algorithm
-
-    def act(
-        self, batch: Any, state: Any, episode_start: Any, deterministic: bool, masks: Bools | None
-    ) -> tuple[Ints, Any]:
-        """Actions int64[n], never a masked one."""
-        actions, state = self.model.predict(batch, state, episode_start, deterministic, action_masks=masks)
-        return actions, state
 
     def _distribution(self, tensor: Any, masks: Bools | None) -> Any:
         return self.model.policy.get_distribution(tensor, action_masks=masks)

@@ -118,6 +118,10 @@ class Agent(ABC):
             self._noise = np.random.default_rng(getattr(self.config, "seed", 0))
         return self._noise
 
+    def set_random_seed(self, seed: int) -> None:
+        """Begin anew what stochastic `predict` draws; training draws from elsewhere."""
+        self._noise = np.random.default_rng(seed)
+
     def masks_for(self, batch: Any) -> Bools | None:
         """bool[n, A] read off the observations, or None where they don't tell."""
         if self._observation_mask is None:

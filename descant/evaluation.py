@@ -53,6 +53,7 @@ def play(
 ) -> tuple[list[Episode[Any]], Floats]:
     """Episodes from each start state (rows of `starts`) and their returns, float[n]."""
     rng = np.random.default_rng(seed)
+    agent.set_random_seed(seed)
     n = size(starts)
     states, rewards = [starts], []
     actions: list[Any] = []

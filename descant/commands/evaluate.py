@@ -64,6 +64,7 @@ class Evaluate:
         from descant.rollouts import Collector
 
         env = make_env(env_id, min(self.episodes, 16), options)
+        agent.set_random_seed(self.seed)
         collector, returns = Collector(env), []
         rounds = -(-self.episodes // env.num_envs)
         for i in range(rounds):
