@@ -40,6 +40,8 @@ class Rollout:
     cut_observations: list[Any] = field(default_factory=list)  # what was seen last in each of them
     metrics: dict[str, Floats] = field(default_factory=dict)  # of episodes that ended, float[E] each
     terms: dict[str, float] = field(default_factory=dict)  # reward by term, summed over all valid steps
+    last_masks: Bools | None = None  # [N, A], of the last observation
+    resets_at_once: bool = False  # SAME_STEP: what is seen after an episode's end belongs to the next one
 
     @property
     def steps(self) -> int:
@@ -88,7 +90,7 @@ class Collector:
 
     def reset(self, seed: int | list[int] | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin anew in every row; a list has a seed for each, where the environment takes one."""
-        self._observation, self._info = self.env.reset(seed=seed, options=options)
+        self._observation, self._info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         self._done = np.zeros(self.env.num_envs, bool)
         self._starts = np.ones(self.env.num_envs, bool)
 
@@ -169,6 +171,8 @@ class Collector:
             cut_observations=cut_observations,
             metrics={name: np.concatenate(values) for name, values in metrics.items()},
             terms=terms,
+            last_masks=self._masks(),
+            resets_at_once=self.same_step,
         )
 
     def _masks(self) -> Bools | None:
