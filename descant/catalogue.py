@@ -13,6 +13,8 @@ AGENTS = {
     "random": "descant.agents.random:Random",
     "exact": "descant.agents.exact:Exact",
     "reinforce": "descant.agents.reinforce:Reinforce",
+    "rloo": "descant.agents.rloo:RLOO",
+    "grpo": "descant.agents.grpo:GRPO",
     "sb3/ppo": "descant.agents.sb3:PPO",
     "sb3/a2c": "descant.agents.sb3:A2C",
     "sb3/dqn": "descant.agents.sb3:DQN",

@@ -1,0 +1,229 @@
+"""What `rloo` and `grpo` share: groups of whole episodes from one start, and a loss that weighs their steps.
+
+    loss = sum over steps of w [ L(pi(a|s), A) - ent_coef H(pi(.|s)) + kl_coef KL(pi(.|s) || p(.|s)) ]
+
+A subclass says what an episode is credited with (A), how much a step weighs (w), and what L is. With a prior, the KL is
+exact in each state and part of the loss (`kl_in="loss"`), or its sample k1 = log pi - log p is taken off the reward.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from torch import Tensor
+
+from descant.agent import Environment
+from descant.errors import DescantError
+from descant.kl import meter
+from descant.neural import NeuralAgent, rollout_record, valid_parts
+from descant.policies.categorical import MASKED, chosen, entropy, masked_log_softmax, sample
+from descant.policies.networks import Network
+from descant.priors import make_prior
+from descant.rollouts import Act, Collector, Rollout
+from descant.shells import TaskVectorEnv, group_size
+from descant.tasks import Bools, Floats, Ints
+
+from .teachers import log_probs_along
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupConfig:
+    """What can be chosen of every agent that learns from groups."""
+
+    num_envs: int = 256
+    """Episodes in an update, where the agent makes its environment from an id."""
+    group_size: int = 8
+    """Episodes from each start."""
+    learning_rate: float = 3e-3
+    """Adam's step size at the beginning."""
+    lr_schedule: Literal["constant", "linear"] = "linear"
+    """linear falls to zero at the end of the training."""
+    ent_coef: float = 0.0
+    """Weight of the policy's entropy, in units of an advantage."""
+    prior: str = ""
+    """Stay near this policy: "uniform", "task" (the environment's own) or a checkpoint; empty for none."""
+    kl_coef: float = 0.1
+    """Weight of the KL to the prior, in units of reward."""
+    kl_in: Literal["loss", "reward"] = "loss"
+    """The KL of each state exactly in the loss, or its sample k1 off the reward."""
+    max_grad_norm: float = 1.0
+    """Longest gradient."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the policy's layers."""
+    recurrent: bool = False
+    """Give the policy an LSTM, for observations that don't tell all."""
+    seed: int = 0
+    """Everything random follows from it."""
+
+    def __post_init__(self) -> None:
+        if self.group_size < 2:
+            raise DescantError(
+                f"group_size must be 2 or more, not {self.group_size}: a group is compared within."
+            )
+        group_size(self.group_size, self.num_envs)
+        if self.learning_rate <= 0 or self.max_grad_norm <= 0 or not self.hidden:
+            raise DescantError(
+                "learning_rate and max_grad_norm must be positive, and hidden name a width at least."
+            )
+        if self.kl_in not in ("loss", "reward") or self.kl_coef < 0 or self.ent_coef < 0:
+            raise DescantError("kl_in must be loss or reward, and kl_coef and ent_coef 0 or more.")
+
+
+def group_episodes(collector: Collector, act: Act, seed: int, size: int) -> Rollout:
+    """One whole episode of every row; each `size` rows in turn start alike."""
+    bare = collector.env.unwrapped
+    group_size(size, collector.env.num_envs)
+    if isinstance(bare, TaskVectorEnv):
+        return collector.episodes(act, seed=seed, options={"group_size": size})
+    if isinstance(bare, SyncVectorEnv | AsyncVectorEnv):  # the same seed, the same start
+        starts = np.random.SeedSequence(seed).generate_state(bare.num_envs // size)
+        return collector.episodes(act, seed=[int(s) for s in np.repeat(starts, size)])
+    raise DescantError(
+        f"{type(bare).__name__} can't start several rows alike: make it with vectorization_mode='sync'."
+    )
+
+
+def whole_returns(rollout: Rollout) -> Floats:
+    """Sum of the rewards of each row's episode, float[N]; DescantError where one is not a number."""
+    rewards = np.where(rollout.valid, rollout.rewards, 0.0)
+    if not np.isfinite(rewards).all():
+        step, row = np.argwhere(~np.isfinite(rewards))[0]
+        raise DescantError(
+            f"The reward of step {step} in row {row} is {rewards[step, row]}: mend the reward."
+        )
+    total: Floats = rewards.sum(axis=0)
+    return total
+
+
+class GroupAgent(NeuralAgent):
+    """Policy gradient on groups of whole episodes."""
+
+    supports_recurrence: ClassVar[bool] = True
+
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
+        super().__init__(env, config, spaces)
+        if env is not None:
+            group_size(config.group_size, env.num_envs)
+        self.prior = make_prior(config.prior, env) if env is not None and config.prior else None
+
+    def build(self) -> dict[str, Network]:
+        """The policy alone: the group is the baseline."""
+        config, actions = self.config, int(self.action_space.n)
+        return {
+            "policy": Network(self.observation_space, {"policy": actions}, config.hidden, config.recurrent)
+        }
+
+    @abstractmethod
+    def credit(self, returns: Floats) -> tuple[Floats, Bools]:
+        """What each episode is credited with, float[N], and whether it is learned from, bool[N]."""
+
+    def step_weights(self, valid: Bools) -> Floats:
+        """How much each step counts, float[T, N]; by default all equally, an episode's by its length."""
+        return valid / valid.any(axis=0).sum()
+
+    @abstractmethod
+    def step_loss(self, log_probs: Tensor, old: Tensor, advantages: Tensor) -> Tensor:
+        """The loss of each step, float[B], from log-probabilities float[B] now and when acting."""
+
+    def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:
+        """One whole episode in every row, then gradient steps."""
+        linear = self.config.lr_schedule == "linear"
+        left = self.progress_left(total_timesteps) if linear else 1.0
+        self.set_learning_rate(self.config.learning_rate * left)
+        seen: list[Tensor] = []
+        act = self.recording_actor(seen)
+        rollout = group_episodes(collector, act, self.env_seed, self.config.group_size)
+        record = self.update(rollout, torch.stack(seen).numpy().astype(np.float64))
+        self.num_timesteps += rollout.steps
+        return record
+
+    def recording_actor(self, seen: list[Tensor]) -> Act:
+        """How a collector acts; log-probabilities of all actions float[N, A] are kept in `seen`."""
+        state: Any = None
+
+        def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
+            nonlocal state
+            log_probs, state = self.policy_step(observation, masks, starts, state)
+            seen.append(log_probs)
+            return sample(log_probs, self.generator).numpy()
+
+        return act
+
+    def update(self, rollout: Rollout, log_policy: Floats) -> dict[str, float]:
+        """Gradient steps on groups of whole episodes, acted by `log_policy` float[T, N, A]; what there is to log."""
+        returns, record = whole_returns(rollout), rollout_record(rollout)
+        columns: dict[str, Any] = {
+            "old": np.take_along_axis(log_policy, rollout.actions[..., None], -1)[..., 0]
+        }
+        if self.prior is not None:
+            columns["prior"] = log_prior = self._log_prior(rollout)
+            record |= meter(log_policy, log_prior, rollout.actions, rollout.valid)
+            if self.config.kl_in == "reward":
+                prior = np.take_along_axis(log_prior, rollout.actions[..., None], -1)[..., 0]
+                returns = returns - self.config.kl_coef * ((columns["old"] - prior) * rollout.valid).sum(
+                    axis=0
+                )
+        advantages, kept = self.credit(returns)
+        groups = len(returns) // self.config.group_size
+        record["groups_dropped"] = float(groups - kept.sum() / self.config.group_size)
+        record["length"] = float(rollout.valid.sum(axis=0).mean())
+        if not kept.any():
+            return record
+        used = dataclasses.replace(rollout, valid=rollout.valid & kept)
+        columns["advantages"] = np.tile(advantages, (len(rollout.rewards), 1))
+        columns["weights"] = self.step_weights(used.valid)
+        return record | self._descend(used, columns)
+
+    def _log_prior(self, rollout: Rollout) -> Floats:
+        """Log-probabilities of the prior, float[T, N, A]; DescantError where it rules out what is allowed."""
+        log_prior = np.maximum(log_probs_along(self.prior, rollout), MASKED)
+        allowed = (
+            rollout.valid[..., None] if rollout.masks is None else rollout.masks & rollout.valid[..., None]
+        )
+        if (log_prior < MASKED / 2)[np.broadcast_to(allowed, log_prior.shape)].any():
+            raise DescantError(
+                "The prior gives an allowed action no probability, so the KL to it has no bound."
+            )
+        return log_prior
+
+    def _descend(self, rollout: Rollout, columns: dict[str, Any]) -> dict[str, float]:
+        """Epochs over the rollout; means over all gradient steps."""
+        records, steps = [], rollout.steps
+        for _ in range(getattr(self.config, "epochs", 1)):
+            orders: list[Tensor | None] = [None]
+            if (parts := getattr(self.config, "minibatches", 1)) > 1:
+                orders = list(torch.randperm(steps, generator=self.generator).chunk(parts))
+            for order_of_part in orders:
+                records.append(self._gradient_step(rollout, columns, order_of_part))
+        return {name: float(np.mean([r[name] for r in records])) for name in records[0]}
+
+    def _gradient_step(
+        self, rollout: Rollout, columns: dict[str, Any], order: Tensor | None
+    ) -> dict[str, float]:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        share = 1.0 if order is None else rollout.steps / len(order)
+        totals = dict.fromkeys(("policy_loss", "entropy", "policy_moved"), 0.0)
+        for part, heads in valid_parts(rollout, self.networks, columns, order):
+            log_probs = masked_log_softmax(self.logits(heads["policy"]), part.get("masks"))
+            now, spread = chosen(log_probs, part["actions"]), entropy(log_probs)
+            loss = self.step_loss(now, part["old"], part["advantages"])
+            extra = -self.config.ent_coef * spread
+            if "prior" in part and self.config.kl_in == "loss":
+                kl = (log_probs.exp() * (log_probs - part["prior"])).sum(-1)
+                extra = extra + self.config.kl_coef * kl
+            weights = part["weights"] * share
+            (weights * (loss + extra)).sum().backward()
+            with torch.no_grad():
+                moved = torch.expm1(now - part["old"]) - (now - part["old"])  # k3 of KL(old || now)
+                for name, value in zip(totals, (loss, spread, moved), strict=True):
+                    totals[name] += float((weights * value).sum() / columns["weights"].sum())
+        norm = self.clip(list(self.networks.values()))
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return totals | {"grad_norm": norm}
