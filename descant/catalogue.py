@@ -7,6 +7,12 @@ from descant.registry import agents, commands, rewards, suites, tasks
 ENVIRONMENTS = {
     "descant/Counterpoint-v0": "descant.envs.counterpoint:Counterpoint",
     "descant/Tokens-v0": "descant.envs.tokens:Tokens",
+    "descant/GridWorld-v0": "descant.envs.gridworld:GridWorld",
+}
+
+# Steps after which Gymnasium truncates an episode, where a task may never end of itself.
+MAX_EPISODE_STEPS = {
+    "descant/GridWorld-v0": 100,
 }
 
 AGENTS = {
@@ -61,6 +67,7 @@ def register_builtins() -> None:
                 id=name,
                 entry_point="descant.shells:TaskEnv",
                 vector_entry_point="descant.shells:TaskVectorEnv",
+                max_episode_steps=MAX_EPISODE_STEPS.get(name),
                 kwargs={"task": name},
                 order_enforce=True,
             )

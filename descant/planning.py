@@ -16,6 +16,7 @@ from descant.errors import DescantError
 from descant.tasks import Bools, Floats, Ints, Task, join_rows, size, take_rows
 
 MAX_EDGES = 50_000_000
+MAX_LAYERS = 10_000
 CHUNK = 200_000  # edges expanded at once
 TIE = 1e-9  # returns closer than this are equal
 
@@ -54,13 +55,22 @@ def enumerate_task(
     """The graph of an enumerable task from `starts` (default: all of them).
 
     `allowed` gives bool[n, A], the actions followed (default: the task's mask). Raises DescantError where the task
-    is not enumerable or the graph would have more than `max_edges` edges.
+    is not enumerable, is stochastic or runs in cycles, or the graph would have more than `max_edges` edges.
     """
     if not task.enumerable:
         raise DescantError(f"{task.name} is not enumerable: the exact optimum can't be computed for it.")
     allowed = allowed or task.action_mask
-    states, layers, budget = (task.starts() if starts is None else starts), [], max_edges
+    states, budget = (task.starts() if starts is None else starts), max_edges
+    layers: list[Layer] = []
+    seen: set[bytes] = set()
     while states is not None and size(states):
+        keys = np.sort(task.key(states)).tobytes()
+        if keys in seen or len(layers) >= MAX_LAYERS:  # the same states again: it goes on like that for ever
+            raise DescantError(
+                f"{task.name} can go on for ever, so there is no last layer to plan back from: use the agent "
+                "'value-iteration' or 'policy-iteration'."
+            )
+        seen.add(keys)
         layer, states = _expand(task, states, allowed, budget)
         layers.append(layer)
         budget -= len(layer.action)
@@ -75,11 +85,16 @@ def _expand(task: Task[Any], states: Any, allowed: Allowed, budget: int) -> tupl
             f"{task.name} has too many states to plan exactly: fix what is drawn at reset (one cantus, one "
             "position), or narrow the mask."
         )
-    rng = np.random.default_rng(0)  # enumerable tasks draw nothing
     rewards, ends, keys, nexts = [], [], [], []
     for begin in range(0, len(action), CHUNK):
         part = slice(begin, begin + CHUNK)
-        after, reward, ended = task.step(take_rows(states, source[part]), action[part], rng)
+        outcomes = task.branches(take_rows(states, source[part]), action[part])
+        if len(outcomes) > 1:
+            raise DescantError(
+                f"{task.name} is stochastic: to plan on what may happen, use the agent 'value-iteration' or "
+                "'policy-iteration'."
+            )
+        _, after, reward, ended = outcomes[0]
         rewards.append(reward)
         ends.append(ended)
         keys.append(task.key(after))
