@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from descant.runs import (
     read_metrics,
 )
 
-BLOCK = 32768
+from .wandb_files import wandb_records, wandb_rows
 
 
 @pytest.fixture(scope="module")
@@ -223,29 +223,3 @@ def without_key(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
-
-
-def wandb_records(path: Path) -> Iterator[Any]:
-    """The records of a `.wandb` file: LevelDB's log format, blocks of 32 KiB with records split over them."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, at, whole = path.read_bytes(), 7, b""
-    while at + 7 <= len(data):
-        if BLOCK - at % BLOCK < 7:  # no room for a header: padding
-            at += BLOCK - at % BLOCK
-            continue
-        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
-        whole += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a full record, or the last piece of one
-            yield Record.FromString(whole)
-            whole = b""
-
-
-def wandb_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for record in wandb_records(path):
-        if record.HasField("history"):
-            yield {
-                "/".join(item.nested_key) or item.key: json.loads(item.value_json)
-                for item in record.history.item
-            }
