@@ -172,6 +172,27 @@ def test_losses_by_hand() -> None:
     assert value_loss(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])).item() == pytest.approx(1.0)
 
 
+class Flat(Echo):
+    """Pays the same whatever is done."""
+
+    def step(self, state: Any, action: Any, rng: Any) -> Any:
+        after, reward, ended = super().step(state, action, rng)
+        return after, np.full_like(reward, 7.0), ended
+
+
+@pytest.mark.parametrize("baseline", ["none", "mean", "learned"])
+def test_what_the_baseline_foresaw_is_not_learned_from(baseline: str) -> None:
+    agent = agent_on(Flat(steps=1), baseline=baseline, normalize_advantage=False, learning_rate=1e-30)
+    if baseline == "learned":
+        for parameter in agent.networks["critic"].parameters():
+            torch.nn.init.zeros_(parameter)
+        torch.nn.init.constant_(agent.networks["critic"].heads["value"].bias, 7.0)
+    agent.update(Collector(agent.env).episodes(agent.actor(), seed=0), ent_coef=0.0)  # type: ignore[arg-type]
+    largest = max(p.grad.abs().max() for p in agent.networks["policy"].parameters() if p.grad is not None)
+    assert (largest > 0.01) == (baseline == "none")
+    assert (largest == 0.0) == (baseline != "none")
+
+
 def gradients(agent: Reinforce, rollout: Rollout) -> list[torch.Tensor]:
     agent.update(rollout, ent_coef=0.1)
     parameters = [parameter for network in agent.networks.values() for parameter in network.parameters()]

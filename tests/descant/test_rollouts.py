@@ -212,7 +212,7 @@ def test_masks_and_metrics_from_infos_are_those_of_the_native_environment(mode: 
         assert one.metrics.keys() == two.metrics.keys()
         for name, values in one.metrics.items():
             assert sorted(values) == sorted(two.metrics[name])
-    assert rollouts[0].masks.dtype == bool
+    assert all(rollout.masks.dtype == bool for rollout in rollouts)
     taken = np.take_along_axis(rollouts[0].masks, rollouts[0].actions[..., None], axis=2)[..., 0]
     assert taken.all()
     assert len(rollouts[0].metrics["legal"]) == 8

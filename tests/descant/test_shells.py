@@ -193,6 +193,12 @@ def test_three_rows_match_three_environments_step_by_step(mode: AutoresetMode) -
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_rows_that_end_at_different_times_match_too(mode: AutoresetMode) -> None:
+    native = TaskVectorEnv(Heap((9,)), 4, autoreset_mode=mode, infos=True)
+    compare(make_sync(4, mode, task=Heap((9,))), native, steps=40)
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("limit", [1, 5, 11, 12])
 def test_truncation_matches_gymnasiums_time_limit(mode: AutoresetMode, limit: int) -> None:
     native = TaskVectorEnv(ID, 3, autoreset_mode=mode, infos=True, max_episode_steps=limit, **FIXED)
@@ -349,10 +355,11 @@ def test_an_action_outside_the_space_is_named_with_its_row() -> None:
         env.step([0, 77, -5])
 
 
+@pytest.mark.parametrize("limit", [None, 5])
 @pytest.mark.parametrize("mode", MODES)
-def test_what_a_step_returns_is_the_callers(mode: AutoresetMode) -> None:
+def test_what_a_step_returns_is_the_callers(mode: AutoresetMode, limit: int | None) -> None:
     def run(spoil: bool) -> Iterator[Any]:
-        env = TaskVectorEnv(ID, 3, autoreset_mode=mode, infos=True, max_episode_steps=5, **FIXED)
+        env = TaskVectorEnv(ID, 3, autoreset_mode=mode, infos=True, max_episode_steps=limit, **FIXED)
         seen, _ = env.reset(seed=0)
         rng = np.random.default_rng(0)
         for _ in range(20):
@@ -360,8 +367,11 @@ def test_what_a_step_returns_is_the_callers(mode: AutoresetMode) -> None:
             results = env.step(action)
             yield [np.array(part).tolist() for part in results[:4]]
             if spoil:
-                for array in (*results[:4], action, seen, results[4]["action_mask"]):
+                flags = [value for name, value in results[4].items() if name.startswith("_")]
+                for array in (*results[:4], action, seen, results[4]["action_mask"], *flags):
                     array[:] = 0
+            rows, metrics = env.metrics()
+            yield rows.tolist(), {name: value.tolist() for name, value in metrics.items()}
             seen = results[0]
 
     assert list(run(spoil=True)) == list(run(spoil=False))
