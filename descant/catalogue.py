@@ -18,6 +18,8 @@ MAX_EPISODE_STEPS = {
 AGENTS = {
     "random": "descant.agents.random:Random",
     "exact": "descant.agents.exact:Exact",
+    "value-iteration": "descant.agents.value_iteration:ValueIteration",
+    "policy-iteration": "descant.agents.policy_iteration:PolicyIteration",
     "reinforce": "descant.agents.reinforce:Reinforce",
     "rloo": "descant.agents.rloo:RLOO",
     "grpo": "descant.agents.grpo:GRPO",
