@@ -5,7 +5,8 @@
 Every update draws one whole episode in every row of the vector environment, so that the gradient is unbiased:
 cutting by a number of steps would favour short episodes. Differences from the paper: the baseline may be learned,
 advantages are scaled to unit deviation, Adam takes the step, the bonus on entropy shrinks as training goes on, and
-rewards are discounted (gamma 0.9): what a note costs shows within a few notes, and less noise is learned from.
+rewards are discounted (gamma 0.9): what a note costs shows within a few notes, and less noise is learned from. With a
+prior, the KL to it is taken from the reward (`descant.control`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descant.control import kl_loss, policy_log_probs
 from descant.errors import DescantError
-from descant.neural import NeuralAgent, rollout_record, valid_parts
+from descant.keeping import KeepingAgent, KeepingConfig
+from descant.neural import rollout_record, valid_parts
 from descant.policies.categorical import chosen, entropy, masked_log_softmax
 from descant.policies.encoders import to_tensor
 from descant.policies.networks import Network
@@ -29,7 +32,7 @@ Baseline = Literal["none", "mean", "learned"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(KeepingConfig):
     """What can be chosen of REINFORCE."""
 
     num_envs: int = 256
@@ -62,6 +65,7 @@ class Config:
     """Everything random follows from it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.baseline not in ("none", "mean", "learned"):
             raise DescantError(f"baseline must be none, mean or learned, not {self.baseline!r}.")
         if not 0 <= self.gamma <= 1:
@@ -82,7 +86,7 @@ def value_loss(values: Tensor, returns: Tensor) -> Tensor:
     return 0.5 * torch.nn.functional.mse_loss(values, returns)
 
 
-class Reinforce(NeuralAgent):
+class Reinforce(KeepingAgent):
     """Policy gradient with whole-episode returns; feed-forward or LSTM policy, masks honoured throughout."""
 
     name: ClassVar[str] = "reinforce"
@@ -112,26 +116,39 @@ class Reinforce(NeuralAgent):
 
     def update(self, rollout: Rollout, ent_coef: float) -> dict[str, float]:
         """One gradient step on a rollout of whole episodes; what there is to log."""
-        valid = rollout.valid
+        valid, record = rollout.valid, rollout_record(rollout)
+        acted = policy_log_probs(self.networks["policy"], rollout) if self.control.on else None
+        rollout, log_prior, kept = self.keep(rollout, acted)
         returns = rollout.returns(self.config.gamma)
         if not self.config.reward_to_go:
             returns = np.broadcast_to(returns[0], returns.shape)
-        advantages, baseline = self._advantages(rollout, returns)
+        baseline = self._baseline(rollout, returns)
+        advantages, scale = returns - baseline, 1.0
+        if self.config.normalize_advantage:
+            scale = advantages[valid].std() + 1e-8
+            advantages = advantages / scale
+        columns: dict[str, Any] = {
+            "advantages": advantages.astype(np.float32),
+            "returns": returns.astype(np.float32),
+        }
+        if self.control.in_loss and log_prior is not None:
+            columns["log_prior"] = log_prior.astype(np.float32)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        totals = self._backward(rollout, advantages, returns, ent_coef)
+        totals = self._backward(rollout, columns, ent_coef, self.control.coef / scale)
+        totals |= self.add_penalty()
         # Clipped apart: the critic's large first gradients must not shrink the policy's.
         norm = self.clip(list(self.networks.values()))
         for optimizer in self.optimizers.values():
             optimizer.step()
-        record = rollout_record(rollout) | totals | {"grad_norm": norm}
+        record |= totals | kept | {"grad_norm": norm}
         if self.config.baseline == "learned":
             spread = float(returns[valid].var())
             record["explained_variance"] = 1 - float((returns - baseline)[valid].var()) / max(spread, 1e-12)
         return record | {"length": float(valid.sum(axis=0).mean())}
 
-    def _advantages(self, rollout: Rollout, returns: Floats) -> tuple[Floats, Floats]:
-        """Weight of each step's log-probability, float[T, N], and the baseline it was measured from."""
+    def _baseline(self, rollout: Rollout, returns: Floats) -> Floats:
+        """What each step's return is measured from, float[T, N]."""
         valid, baseline = rollout.valid, np.zeros_like(returns)
         if self.config.baseline == "learned":
             with torch.inference_mode():
@@ -142,17 +159,13 @@ class Reinforce(NeuralAgent):
             count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
             mean = (returns * valid).sum(axis=1, keepdims=True) / count
             baseline = np.broadcast_to(mean, returns.shape)
-        advantages = returns - baseline
-        if self.config.normalize_advantage:
-            advantages = advantages / (advantages[valid].std() + 1e-8)
-        return advantages, baseline
+        return baseline
 
     def _backward(
-        self, rollout: Rollout, advantages: Floats, returns: Floats, ent_coef: float
+        self, rollout: Rollout, columns: dict[str, Any], ent_coef: float, kl_coef: float
     ) -> dict[str, float]:
         """Add up the gradient of the whole rollout, part by part; the mean losses."""
         totals: dict[str, float] = dict.fromkeys(("policy_loss", "entropy", "value_loss"), 0.0)
-        columns = {"advantages": advantages.astype(np.float32), "returns": returns.astype(np.float32)}
         for part, heads in valid_parts(rollout, self.networks, columns):
             share = len(part["actions"]) / rollout.steps
             log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
@@ -163,6 +176,8 @@ class Reinforce(NeuralAgent):
                 error = value_loss(heads["critic"]["value"][:, 0], part["returns"])
                 loss = loss + error
                 totals["value_loss"] += float(error.detach()) * share
+            if "log_prior" in part:
+                loss = loss + kl_coef * kl_loss(log_probs, part["log_prior"]).mean()
             (loss * share).backward()  # type: ignore[no-untyped-call]
             totals["policy_loss"] += float(policy.detach()) * share
             totals["entropy"] += float(spread.detach().mean()) * share

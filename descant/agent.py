@@ -42,7 +42,8 @@ class Parts:
 class Agent(ABC):
     """An agent on a Gymnasium vector environment with discrete actions.
 
-    `Config` is a frozen dataclass of what can be chosen. `num_timesteps` counts environment steps so far.
+    `Config` is a frozen dataclass of what can be chosen. `num_timesteps` counts environment steps so far. `spaces` are
+    given where the agent comes from a checkpoint, with an environment or without.
     """
 
     name: ClassVar[str]
@@ -183,7 +184,7 @@ class Agent(ABC):
                 f"environment given has {line_of(env.single_observation_space)} and {env.single_action_space}. "
                 "Give the one it was trained on."
             )
-        agent = cls(env, make_config(cls, manifest["config"]), spaces=None if env is not None else spaces)
+        agent = cls(env, make_config(cls, manifest["config"]), spaces=spaces)
         agent._env_record = manifest.get("env")
         agent.num_timesteps = int(checkpoint.state.get("num_timesteps", 0))
         agent.restore(checkpoint)

@@ -1,0 +1,88 @@
+"""Policy-gradient agents that can be kept near what they start from: KL control, first weights, penalties."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from descant.agent import Environment, Parts
+from descant.control import Control, ControlConfig
+from descant.neural import NeuralAgent, under
+from descant.penalties import Penalty, PenaltyConfig, load_policy
+from descant.rollouts import Rollout
+from descant.tasks import Floats
+
+if TYPE_CHECKING:
+    from descant.runs.checkpoints import Checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class KeepingConfig(PenaltyConfig, ControlConfig):
+    """What can be chosen of every policy-gradient agent to keep what was learned."""
+
+    def __post_init__(self) -> None:
+        ControlConfig.__post_init__(self)
+        PenaltyConfig.__post_init__(self)
+
+
+class KeepingAgent(NeuralAgent):
+    """A neural agent whose `Config` has the fields of `KeepingConfig`.
+
+    A subclass passes each rollout through `keep` before it learns from it, adds `control.coef * kl_loss` to its loss
+    where `control.in_loss`, and calls `add_penalty` once its gradients are there.
+    """
+
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
+        super().__init__(env, config, spaces)
+        fresh = spaces is None  # and not from a checkpoint, which has weights of its own
+        if fresh and config.init:
+            load_policy(self.networks["policy"], config.init)
+        self.control = Control(config, env)
+        self.penalty = Penalty(config, self.networks["policy"])
+        if fresh and config.prior:
+            _ = self.control.prior  # what can't work is refused before any work
+
+    def keep(
+        self, rollout: Rollout, log_policy: Floats | None
+    ) -> tuple[Rollout, Floats | None, dict[str, float]]:
+        """The rollout with the KL taken from its rewards, log-probabilities of the prior, and what there is to log.
+
+        `log_policy` float[T, N, A] is the policy that acted; without a prior it is not needed, and the rollout comes
+        back as it is.
+        """
+        self.penalty.prepare(rollout, self.generator)
+        if not self.control.on:
+            return rollout, None, {}
+        assert log_policy is not None
+        log_prior = self.control.log_prior(rollout)
+        record = self.control.measure(rollout, log_policy, log_prior)
+        rewards = rollout.rewards - self.control.price(rollout, log_policy, log_prior)
+        return dataclasses.replace(rollout, rewards=rewards), log_prior, record
+
+    def add_penalty(self) -> dict[str, float]:
+        """Add the gradient of the penalty on weights; what there is to log."""
+        if not self.penalty.on:
+            return {}
+        loss = self.penalty.loss()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return {"penalty": float(loss.detach())}
+
+    def parts(self) -> Parts:
+        """As of every neural agent, and the coefficient, the prior's memory, starting weights, Fisher."""
+        parts = super().parts()
+        weights = dict(parts.weights)
+        weights |= {f"keep.{name}": value for name, value in self.penalty.tensors().items()}
+        state = dict(parts.state)
+        if self.control.on:
+            state["kl_coef"] = self.control.coef
+            for name, value in zip(("h", "c"), self.control.memory or (), strict=False):
+                weights[f"prior.{name}"] = value
+        return Parts(weights, state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take back what `parts` gave."""
+        super().restore(checkpoint)
+        self.penalty.restore(under("keep.", checkpoint.weights))
+        self.control.coef = float(checkpoint.state.get("kl_coef", self.control.coef))
+        memory = under("prior.", checkpoint.weights)
+        self.control.memory = (memory["h"], memory["c"]) if memory else None
