@@ -23,6 +23,7 @@ AGENTS = {
     "reinforce": "descant.agents.reinforce:Reinforce",
     "rloo": "descant.agents.rloo:RLOO",
     "grpo": "descant.agents.grpo:GRPO",
+    "dqn": "descant.agents.dqn:DQN",
     "sb3/ppo": "descant.agents.sb3:PPO",
     "sb3/a2c": "descant.agents.sb3:A2C",
     "sb3/dqn": "descant.agents.sb3:DQN",
