@@ -169,14 +169,14 @@ class RunView:
 
 
 class ClimaxView:
-    """Highest note so far, whether unique, the note now, whether it is the last: [G + 1, 2, G, 2]."""
+    """Whether the note is the last, highest note so far, whether unique, the note now: [2, G + 1, 2, G]."""
 
     def __init__(self) -> None:
-        self.shape = (G + 1, 2, G, 2)
-        highest = np.arange(G + 1)[:, None, None, None]
-        unique = np.arange(2)[None, :, None, None] == 1
-        note = np.arange(1, G + 1)[None, None, :, None]
-        self.last = np.arange(2)[None, None, None, :] == 1
+        self.shape = (2, G + 1, 2, G)
+        self.last = np.arange(2)[:, None, None, None] == 1
+        highest = np.arange(G + 1)[None, :, None, None]
+        unique = np.arange(2)[None, None, :, None] == 1
+        note = np.arange(1, G + 1)[None, None, None, :]
         staff = np.concatenate([[-1000], STAFF])
         self.below_highest = np.where(highest > 0, staff[highest] - staff[note], 0)
         self.unique = (note > highest) | ((note < highest) & unique)

@@ -95,10 +95,11 @@ NEXT_LEAP = _table([[0] * G] + [[_leap_of(b - a) for b in STAFF] for a in STAFF]
 """Leap code by move code (previous note + 1) * G + note: int[(G + 1) * G]."""
 NEXT_RUN = _table([[_next_run(run, kind) for kind in range(3)] for run in range(RUNS)]).ravel()
 """Run code by run * 3 + kind: int[RUNS * 3]."""
-NEXT_CLIMAX = (
-    _table([[_next_climax(c, note) for note in range(G)] for c in range(2 * G + 2)]).ravel().repeat(2)
+CLIMAXES = 2 * G + 2
+NEXT_CLIMAX = np.tile(
+    _table([[_next_climax(c, note) for note in range(G)] for c in range(CLIMAXES)]).ravel(), 2
 )
-"""Climax code by (climax * G + note) * 2 + whether it is the last: int[(2 * G + 2) * G * 2]."""
+"""Climax code by (last * CLIMAXES + climax) * G + note: int[2 * CLIMAXES * G]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +123,9 @@ class Move(NamedTuple):
     pair: Ints  # kind of step of the cantus, previous note, note
     triple: Ints  # last leap, previous note, note
     run: Ints  # run so far, kind of consonance now
-    climax: Ints  # climax so far, note, whether it is the last
-    last: NDArray[np.int16]  # 1 where the note is the last
-    advance: NDArray[np.int16]  # 1, or 0 where the episode has ended already
+    climax: Ints  # whether the note is the last, climax so far, note
+    last: NDArray[np.int32]  # not 0 where the note is the last
+    advance: NDArray[np.int32]  # 1, or 0 where the episode has ended already
 
 
 @dataclass(frozen=True)
@@ -217,9 +218,9 @@ class Problems:
         steps = (each["below"], (left == 1).astype(np.int64), before, sounding)
         kinds, self.step_kind = _distinct(steps, (2, 2, C + 1, C))
         self.step_kinds = StepKinds(*kinds)
-        # All that a step asks of its bar in eight bytes, since a look-up costs a cache line whatever its width.
-        fields = np.stack([self.bar_kind, self.step_kind, last.ravel(), left.ravel() > 0], axis=1)
-        self._words = fields.astype(np.int16).view(np.int64).ravel()
+        # All that a step asks of its bar in sixteen bytes, since a look-up costs a cache line whatever its width.
+        bases = (self.bar_kind * G, self.step_kind * ((G + 1) * G), last.ravel() * CLIMAXES, left.ravel() > 0)
+        self._words = np.stack(bases, axis=1).astype(np.int32).view(np.complex128).ravel()
         self.rows = self._observation_rows(each, left, before, cantus)
 
     def _observation_rows(
@@ -263,22 +264,19 @@ class Problems:
 
     def move(self, state: State, action: Ints) -> Move:
         """The codes of writing `action` in the current bar."""
-        fields = self._words.take(state.bar).view(np.int16)
+        fields = self._words.take(state.bar).view(np.int32)
         melodic = state.note * G
         melodic += action
-        unary = np.multiply(fields[0::4], G, dtype=np.int64)
-        unary += action
-        pair = np.multiply(fields[1::4], (G + 1) * G, dtype=np.int64)
-        pair += melodic
+        unary = action + fields[0::4]
+        pair = melodic + fields[1::4]
         triple = state.leap * ((G + 1) * G)
         triple += melodic
         run = state.run * 3
         run += self.consonance_kinds.take(unary)
-        climax = state.climax * G
-        climax += action
-        climax *= 2
         last = fields[2::4]
-        climax += last
+        climax = state.climax + last
+        climax *= G
+        climax += action
         return Move(melodic, unary, pair, triple, run, climax, last, fields[3::4])
 
     def after(self, state: State, action: Ints, move: Move, errors: Ints) -> State:

@@ -100,10 +100,14 @@ def test_a_finished_episode_stays_in_its_last_bar() -> None:
     for _ in range(7):
         action = np.array([30, 30])
         move = three.move(state, action)
-        bars.append((state.bar - three.start(np.array([0, 1])).bar).tolist() + move.last.tolist())
+        bars.append((state.bar - three.start(np.array([0, 1])).bar).tolist() + (move.last > 0).tolist())
         state = three.after(state, action, move, state.errors)
         assert three.problem_of(state).tolist() == [0, 1]
-    assert bars == [[0, 0, 0, 0], [1, 1, 0, 0], [2, 2, 1, 0], [3, 3, 1, 1]] + [[3, 4, 1, 1]] * 3
+    assert (
+        bars
+        == [[0, 0, False, False], [1, 1, False, False], [2, 2, True, False], [3, 3, True, True]]
+        + [[3, 4, True, True]] * 3
+    )
 
 
 def test_a_cantus_longer_than_the_table_is_refused() -> None:
