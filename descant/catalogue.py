@@ -24,6 +24,8 @@ AGENTS = {
     "rloo": "descant.agents.rloo:RLOO",
     "grpo": "descant.agents.grpo:GRPO",
     "dqn": "descant.agents.dqn:DQN",
+    "bc": "descant.agents.bc:BC",
+    "dagger": "descant.agents.dagger:Dagger",
     "sb3/ppo": "descant.agents.sb3:PPO",
     "sb3/a2c": "descant.agents.sb3:A2C",
     "sb3/dqn": "descant.agents.sb3:DQN",

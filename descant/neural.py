@@ -39,6 +39,7 @@ class NeuralAgent(Agent):
 
     networks: dict[str, Network]
     optimizers: dict[str, torch.optim.Optimizer]
+    finished = False  # an agent that has learned all it can says so, and is not asked to go on
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
@@ -81,7 +82,7 @@ class NeuralAgent(Agent):
         if self.collector is None:
             raise DescantError("This agent was loaded without an environment: pass env to learn on.")
         with progress(total_timesteps, self.name, self.num_timesteps, progress_bar) as bar:
-            while self.num_timesteps < total_timesteps:
+            while self.num_timesteps < total_timesteps and not self.finished:
                 seeds = np.random.SeedSequence([self.config.seed, self.iteration]).generate_state(2)
                 self.env_seed = int(seeds[0])
                 self.generator.manual_seed(int(seeds[1]))

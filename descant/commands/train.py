@@ -146,7 +146,7 @@ def train(
             tracker.sync()
             agent.save(last)
     env.close()
-    return bool(agent.num_timesteps >= total)
+    return bool(agent.num_timesteps >= total or getattr(agent, "finished", False))
 
 
 def make_env(env_id: str, num_envs: int, options: dict[str, Any]) -> Any:

@@ -1,0 +1,241 @@
+"""BC: behaviour cloning. The policy learns to take the actions of demonstrations, by cross-entropy.
+
+    loss = -mean over steps of log pi(a_t | o_t),    (o_t, a_t) from a file or from a teacher's episodes
+
+A share of the episodes is held out; where their loss stops falling, training stops and the best weights are taken
+back. What comes out is a prior for the agents that take one. With `scheduled_sampling` (Bengio et al. 2015), a growing
+share of the actions that lead to an observation is the policy's own, while the targets stay the teacher's: differences
+from the paper are that whole observations change and not only the last token, and that the share grows in a line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from descant.agent import Environment, Parts
+from descant.errors import DescantError
+from descant.neural import NeuralAgent, under, valid_parts
+from descant.policies.categorical import chosen, masked_log_softmax
+from descant.policies.networks import Network
+from descant.rollouts import Collector, Rollout
+from descant.tasks import Bools, Ints
+
+from .demonstrations import demonstrations, join, load_demonstrations, plain, take_episodes
+from .teachers import make_teacher
+
+if TYPE_CHECKING:
+    from descant.runs.checkpoints import Checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What can be chosen of behaviour cloning."""
+
+    num_envs: int = 64
+    """Episodes that the teacher plays at once, where the agent makes its environment from an id."""
+    teacher: str = "exact"
+    """Who plays the episodes: exact, or a run or checkpoint."""
+    data: str = ""
+    """A safetensors file of demonstrations, in place of a teacher."""
+    episodes: int = 1024
+    """How many the teacher plays."""
+    holdout: float = 0.1
+    """Share of the episodes held out."""
+    patience: int = 10
+    """Stop after so many epochs in which the held-out loss did not fall; 0 never stops."""
+    batch_size: int = 32
+    """Episodes in a gradient step."""
+    scheduled_sampling: float = 0.0
+    """Share of the policy's own actions at the end of the training; needs a teacher."""
+    learning_rate: float = 1e-3
+    """Adam's step size."""
+    max_grad_norm: float = 1.0
+    """Longest gradient."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the policy's layers."""
+    recurrent: bool = False
+    """Give the policy an LSTM, for observations that don't tell all."""
+    seed: int = 0
+    """Everything random follows from it."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.holdout < 1 or self.patience < 0:
+            raise DescantError("holdout must lie between 0 and 1, and patience be 0 or more.")
+        if self.learning_rate <= 0 or self.num_envs < 1 or self.batch_size < 1 or not self.hidden:
+            raise DescantError(
+                "learning_rate, num_envs and batch_size must be positive, and hidden name a width."
+            )
+        if self.episodes < 2:
+            raise DescantError(f"episodes must be 2 or more, one to hold out, not {self.episodes}.")
+        if not 0 <= self.scheduled_sampling <= 1 or (self.scheduled_sampling and self.data):
+            raise DescantError(
+                "scheduled_sampling must lie between 0 and 1, and needs a teacher: episodes from a file can't be "
+                "played again."
+            )
+
+
+def cloning_loss(log_probs: Tensor) -> Tensor:
+    """-mean of the log-probabilities float[B] of the actions shown: a scalar."""
+    return -log_probs.mean()
+
+
+class BC(NeuralAgent):
+    """Behaviour cloning; `num_timesteps` counts demonstrated steps learned from, an epoch is one iteration."""
+
+    name: ClassVar[str] = "bc"
+    Config: ClassVar[type[Any]] = Config
+    supports_recurrence: ClassVar[bool] = True
+
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
+        super().__init__(env, config, spaces)
+        self.best: dict[str, Tensor] = {}
+        self.best_nll, self.stale = float("inf"), 0
+        self._shown: Rollout | None = None
+        if env is not None and not config.data:
+            self.teacher = make_teacher(config.teacher, env)
+
+    def build(self) -> dict[str, Network]:
+        """The policy alone."""
+        config, actions = self.config, int(self.action_space.n)
+        return {
+            "policy": Network(self.observation_space, {"policy": actions}, config.hidden, config.recurrent)
+        }
+
+    def shown(self, collector: Collector) -> Rollout:
+        """All demonstrations, in an order that follows from the seed; gathered when first asked for."""
+        if self._shown is None and self.config.data:
+            self._shown = load_demonstrations(self.config.data, self.observation_space, self.action_space)
+        elif self._shown is None:
+            rounds = [plain(collector.episodes(self._teach(i), seed)) for i, seed in self._rounds(collector)]
+            self._shown = take_episodes(join(rounds), np.arange(self.config.episodes))
+        return self._shown
+
+    def _rounds(self, collector: Collector) -> Iterator[tuple[int, int]]:
+        """Number and reset seed of each round of episodes."""
+        for i in range(-(-self.config.episodes // collector.env.num_envs)):
+            yield i, int(np.random.SeedSequence([self.config.seed, 1, i]).generate_state(1)[0])
+
+    def _teach(self, round_number: int) -> Any:
+        """How the teacher acts."""
+        rng = np.random.default_rng([self.config.seed, 2, round_number])
+        self.teacher.start()
+
+        def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
+            chances = np.cumsum(self.teacher.probabilities(observation, masks, starts), axis=1)
+            drawn = rng.random((len(chances), 1)) * chances[:, -1:]
+            return (chances > drawn).argmax(axis=1)
+
+        return act
+
+    def split(self, episodes: int) -> tuple[Ints, Ints]:
+        """Rows to learn from and rows held out."""
+        order = np.random.default_rng([self.config.seed, 3]).permutation(episodes)
+        held = min(max(round(episodes * self.config.holdout), 1), episodes - 1)
+        if not held:
+            raise DescantError("The demonstrations hold a single episode: give two or more, one to hold out.")
+        return np.sort(order[held:]), np.sort(order[:held])
+
+    def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:
+        """One epoch, then the loss of what is held out."""
+        shown = self.shown(collector)
+        rows, held = self.split(shown.actions.shape[1])
+        share = self.config.scheduled_sampling * (1 - self.progress_left(total_timesteps))
+        source = self._half_own(collector, shown, share) if share else shown
+        record = self._epoch(source, rows)
+        self.num_timesteps += int(shown.valid[:, rows].sum())
+        record |= self.measure(take_episodes(shown, held))
+        self._keep_best(record["heldout_nll"])
+        return record | {"scheduled_sampling": share}
+
+    def _epoch(self, shown: Rollout, rows: Ints) -> dict[str, float]:
+        records = []
+        for part in torch.split(torch.randperm(len(rows), generator=self.generator), self.config.batch_size):
+            batch = take_episodes(shown, rows[part.numpy()], steps=len(shown.actions))
+            if batch.valid.any():
+                records.append(self._gradient_step(batch))
+        return {name: float(np.mean([r[name] for r in records])) for name in records[0]}
+
+    def _gradient_step(self, batch: Rollout) -> dict[str, float]:
+        optimizer = self.optimizers["adam"]
+        optimizer.zero_grad()
+        total = 0.0
+        for part, heads in valid_parts(batch, self.networks, {}):
+            log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
+            loss = cloning_loss(chosen(log_probs, part["actions"])) * (len(part["actions"]) / batch.steps)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        norm = self.clip([self.networks["policy"]])
+        optimizer.step()
+        return {"policy_loss": total, "grad_norm": norm}
+
+    def measure(self, episodes: Rollout) -> dict[str, float]:
+        """Mean negative log-likelihood in nats a step, and how often the likeliest action is the one shown."""
+        losses, hits = 0.0, 0
+        with torch.inference_mode():
+            for part, heads in valid_parts(episodes, self.networks, {}):
+                log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
+                losses -= float(chosen(log_probs, part["actions"]).sum())
+                hits += int((log_probs.argmax(-1) == part["actions"]).sum())
+        return {"heldout_nll": losses / episodes.steps, "heldout_accuracy": hits / episodes.steps}
+
+    def _keep_best(self, nll: float) -> None:
+        network = self.networks["policy"]
+        self.stale = 0 if nll < self.best_nll else self.stale + 1
+        if not self.stale:
+            self.best_nll = nll
+            self.best = {name: weight.clone() for name, weight in network.state_dict().items()}
+        if self.config.patience and self.stale >= self.config.patience:
+            network.load_state_dict(self.best)
+            self.finished = True
+
+    def _half_own(self, collector: Collector, shown: Rollout, share: float) -> Rollout:
+        """The demonstrations played again from the same starts, `share` of the actions drawn from the policy."""
+        rounds, first = [], 0
+        for _, seed in self._rounds(collector):
+            rows = np.arange(first, min(first + collector.env.num_envs, shown.actions.shape[1]))
+            first += len(rows)
+            rounds.append(self._replayed(collector, take_episodes(shown, rows), seed, share))
+        return join(rounds)
+
+    def _replayed(self, collector: Collector, shown: Rollout, seed: int, share: float) -> Rollout:
+        own, t, (steps, n) = self.actor(), -1, shown.actions.shape
+
+        def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
+            nonlocal t
+            t += 1
+            actions = own(observation, masks, starts)
+            keep = torch.rand(len(actions), generator=self.generator).numpy()[:n] < share
+            allowed = np.zeros(n, bool) if t >= steps else shown.valid[t].copy()
+            if masks is not None and t < steps:  # what was shown may not be allowed any more
+                allowed &= masks[np.arange(n), shown.actions[t]]
+            actions[:n] = np.where(keep | ~allowed, actions[:n], shown.actions[min(t, steps - 1)])
+            return actions
+
+        seen = take_episodes(collector.episodes(act, seed), np.arange(n))
+        length = min(steps, len(seen.actions))
+        seen, targets = take_episodes(seen, np.arange(n), length), shown.actions[:length]
+        valid = seen.valid & shown.valid[:length]
+        if seen.masks is not None:
+            valid &= np.take_along_axis(seen.masks, targets[..., None], axis=2)[..., 0]
+        return demonstrations(seen.observations, targets, valid, seen.masks)
+
+    def parts(self) -> Parts:
+        """The best weights so far beside the present ones."""
+        parts = super().parts()
+        best = {f"best.{name}": weight for name, weight in self.best.items()}
+        nll = self.best_nll if self.best else None
+        return Parts({**parts.weights, **best}, {**parts.state, "stale": self.stale, "best_nll": nll})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take back what `parts` gave."""
+        super().restore(checkpoint)
+        self.best = under("best.", checkpoint.weights)
+        self.stale = int(checkpoint.state["stale"])
+        self.best_nll = float("inf") if not self.best else float(checkpoint.state["best_nll"])
+        self.finished = bool(self.config.patience and self.stale >= self.config.patience)
