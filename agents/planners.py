@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -14,18 +15,28 @@ from descant.lookups import Lookup
 from descant.models import Model
 from descant.planning import TIE
 from descant.shells import make_task
-from descant.tasks import Bools, Floats, Task
+from descant.tasks import Bools, Floats, Ints, Task, join_rows, take_rows
 
 if TYPE_CHECKING:
     from descant.runs.checkpoints import Checkpoint
     from descant.runs.tracking import Tracker
 
 
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """What planning finds of S states; `source` and `action` int[e] are the pairs that may end an episode."""
+
+    states: Any
+    log_policy: Floats  # [S, A]
+    values: Floats  # [S]
+    source: Ints
+    action: Ints
+
+
 class Planner(Agent):
     """An agent that solves the environment's task without stepping it.
 
-    A subclass computes a table in `plan`: the states' observations, the log-probability of every action in them, and
-    the states' values. States that look alike act alike (the last one's way).
+    A subclass does so in `plan`. States that look alike act alike (the last one's way).
     """
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
@@ -36,8 +47,8 @@ class Planner(Agent):
         self.values: Floats = np.zeros(0)  # [S]
 
     @abstractmethod
-    def plan(self, task: Task[Any]) -> tuple[Any, Floats, Floats]:
-        """Observations of S states, log-probabilities float[S, A], values float[S]."""
+    def plan(self, task: Task[Any]) -> Solution:
+        """All states of the task, how to act in them, and what they are worth."""
 
     def table(self) -> Floats:
         """The log-probabilities, float[S, A], computed when first asked for."""
@@ -46,11 +57,14 @@ class Planner(Agent):
                 raise DescantError(
                     f"Agent {self.name!r} plans on a task: pass an environment of descant, or learn before you save."
                 )
-            observations, log_policy, values = self.plan(self.task)
-            place = self.lookup.add(observations)
-            self.log_policy = np.full((len(self.lookup), log_policy.shape[1]), -np.inf)
+            found = self.plan(self.task)
+            # Ended rows that await their reset are asked for an action too: any will do.
+            self.lookup.add(_ends(self.task, found))
+            place = self.lookup.add(self.task.observe(found.states))
+            actions = found.log_policy.shape[1]
+            self.log_policy = np.full((len(self.lookup), actions), -np.log(actions))
             self.values = np.zeros(len(self.lookup))
-            self.log_policy[place], self.values[place] = log_policy, values
+            self.log_policy[place], self.values[place] = found.log_policy, found.values
         return self.log_policy
 
     def learn(
@@ -128,6 +142,20 @@ def _inside(env: Any) -> Iterator[Any]:
     yield env.unwrapped
     if hasattr(env.unwrapped, "envs"):
         yield env.unwrapped.envs[0].unwrapped
+
+
+def _ends(task: Task[Any], found: Solution) -> Any:
+    """Observations of the states in which episodes end."""
+    outcomes = task.branches(take_rows(found.states, found.source), found.action)
+    return task.observe(join_rows([take_rows(after, ended) for _, after, _, ended in outcomes]))
+
+
+def acting(model: Model, pair_values: Floats, values: Floats) -> Solution:
+    """The greedy policy on a model."""
+    pairs = model.terminated.any(axis=1)
+    return Solution(
+        model.states, greedy(model, pair_values), values, model.source[pairs], model.action[pairs]
+    )
 
 
 def greedy(model: Model, pair_values: Floats) -> Floats:

@@ -20,7 +20,7 @@ from descant.errors import DescantError
 from descant.models import MAX_STATES, Model, tabulate
 from descant.tasks import Floats, Ints, Task
 
-from .planners import Planner, greedy
+from .planners import Planner, Solution, acting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +105,9 @@ class PolicyIteration(Planner):
     name: ClassVar[str] = "policy-iteration"
     Config: ClassVar[type[Any]] = Config
 
-    def plan(self, task: Task[Any]) -> tuple[Any, Floats, Floats]:
+    def plan(self, task: Task[Any]) -> Solution:
         """Tabulate the task and solve it."""
         config = self.config
         model = tabulate(task, config.max_states)
         values, _ = solve(model, config.gamma, config.tolerance, config.max_iterations)
-        return task.observe(model.states), greedy(model, model.backup(values, config.gamma)), values
+        return acting(model, model.backup(values, config.gamma), values)

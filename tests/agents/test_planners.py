@@ -20,6 +20,7 @@ from descant.errors import DescantError
 from descant.evaluation import play
 from descant.models import tabulate
 from descant.planning import enumerate_task, optimum
+from descant.rollouts import Collector
 from descant.shells import TaskVectorEnv
 
 from ..tiny_tasks import Dice, Echo, Heap
@@ -129,10 +130,22 @@ def test_what_can_not_be_planned_is_refused(name: str) -> None:
     with pytest.raises(DescantError, match="too many"):
         descant.make_agent(name, "descant/GridWorld-v0", max_states=3).learn(1)
     with pytest.raises(DescantError, match="did not plan for this state"):
-        descant.make_agent(name, "descant/GridWorld-v0").predict(0)
+        descant.make_agent(name, "descant/GridWorld-v0").predict(4)
     for options in ({"gamma": 2.0}, {"tolerance": 0.0}, {"max_iterations": 0}):
         with pytest.raises(DescantError, match=next(iter(options))):
             descant.make_agent(name, "descant/GridWorld-v0", **options)
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_rows_that_await_their_reset_do_no_harm(name: str) -> None:
+    env = gymnasium.make_vec("descant/GridWorld-v0", num_envs=8, slip=0.2, max_episode_steps=30)
+    agent = descant.make_agent(name, env)
+
+    def act(observation: Any, masks: Any, starts: Any) -> Any:
+        return agent.predict(observation, None, starts, False, masks)[0]
+
+    rollout = Collector(env).episodes(act, seed=0)
+    assert rollout.finished_returns().mean() > 0
 
 
 def test_what_never_settles_is_said() -> None:
