@@ -18,6 +18,7 @@ MAX_EPISODE_STEPS = {
 AGENTS = {
     "random": "descant.agents.random:Random",
     "exact": "descant.agents.exact:Exact",
+    "exact-kl": "descant.agents.exact_kl:ExactKL",
     "value-iteration": "descant.agents.value_iteration:ValueIteration",
     "policy-iteration": "descant.agents.policy_iteration:PolicyIteration",
     "reinforce": "descant.agents.reinforce:Reinforce",

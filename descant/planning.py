@@ -6,7 +6,7 @@ small as the task's sufficient statistic. Everything here is exact up to floatin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -167,6 +167,49 @@ def _backward(graph: Graph, combine: Callable[[Layer, Floats], Floats]) -> Plan:
         edge_values.append(layer.reward + onward[layer.target])
         values.append(combine(layer, edge_values[-1]))
     return Plan(graph, tuple(reversed(values)), tuple(reversed(edge_values)))
+
+
+@dataclass(frozen=True)
+class SoftPlan:
+    """The KL-regularised optimum of a graph, in nats: maximises E[R / c] - KL(pi || p) over whole episodes."""
+
+    graph: Graph
+    values: tuple[Floats, ...]  # of each layer's states: log sum_a exp Psi(s, a); in the first, log Z
+    psi: tuple[Floats, ...]  # of each layer's edges: log p(a | s) + r / c + V(s')
+
+    def log_policy(self, layer: int) -> Floats:
+        """log pi*(a | s) = Psi(s, a) - V(s) of a layer's edges: float[e]."""
+        return self.psi[layer] - self.values[layer][self.graph.layers[layer].source]
+
+
+def soft_optimum(graph: Graph, log_prior: Sequence[Floats], c: float) -> SoftPlan:
+    """Backward induction with log-sum-exp in place of the maximum.
+
+    `log_prior` has log p(a | s) of each layer's edges, float[e]; c > 0 is the reward that a nat is worth. (Ziebart,
+    "Modeling purposeful adaptive behavior", 2010; Jaques et al., "Sequence tutor", 2017, with gamma 1.)
+    """
+    if not 0 < c < np.inf:
+        raise DescantError(
+            f"c must be above 0 and finite, not {c}: it divides the reward. Without a prior: 'exact'."
+        )
+    values: list[Floats] = []
+    psi: list[Floats] = []
+    for layer, prior in zip(reversed(graph.layers), reversed(log_prior), strict=True):
+        onward = np.append(values[-1], 0.0) if values else np.zeros(1)
+        psi.append(prior + layer.reward / c + onward[layer.target])
+        values.append(_log_sum(layer, psi[-1]))
+    return SoftPlan(graph, tuple(reversed(values)), tuple(reversed(psi)))
+
+
+def _log_sum(layer: Layer, value: Floats) -> Floats:
+    """log sum exp over each state's edges: float[n] from float[e], -inf where there are none."""
+    largest = np.full(len(layer), -np.inf)
+    np.maximum.at(largest, layer.source, value)
+    pivot = np.where(np.isfinite(largest), largest, 0.0)
+    total = np.bincount(layer.source, weights=np.exp(value - pivot[layer.source]), minlength=len(layer))
+    with np.errstate(divide="ignore"):
+        result: Floats = pivot + np.log(total)
+    return result
 
 
 def count_episodes(graph: Graph) -> list[int]:
