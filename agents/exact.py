@@ -9,9 +9,10 @@ import numpy as np
 
 from descant.agent import Agent, Callback, Environment, Parts
 from descant.errors import DescantError
-from descant.planning import MAX_EDGES, Plan, enumerate_task, optimum
+from descant.lookups import Lookup
+from descant.planning import MAX_EDGES, TIE, Layer, Plan, enumerate_task, optimum
 from descant.shells import make_task
-from descant.tasks import Bools, Floats, Task
+from descant.tasks import Bools, Floats, Ints, Task, take_rows
 
 if TYPE_CHECKING:
     from descant.runs.checkpoints import Checkpoint
@@ -41,7 +42,8 @@ class Exact(Agent):
         super().__init__(env, config, spaces)
         self.task = None if env is None else _task_of(env)
         self._plan: Plan | None = None
-        self._where: dict[bytes, tuple[int, int]] = {}
+        self._lookup = Lookup(self.observation_space)
+        self._where: dict[int, tuple[int, int]] = {}  # depth and row by index of the observation
 
     @property
     def plan(self) -> Plan:
@@ -51,10 +53,23 @@ class Exact(Agent):
                 raise DescantError("Agent 'exact' plans on a task: pass an environment of descant.")
             self._plan = optimum(enumerate_task(self.task, max_edges=self.config.max_edges))
             for depth, layer in enumerate(self._plan.graph.layers):
-                observations = self.task.observe(layer.states)
-                for row in range(len(layer)):
-                    self._where[_bytes(observations, row)] = (depth, row)
+                for row, place in enumerate(self._lookup.add(self.task.observe(layer.states)).tolist()):
+                    seen = self._where.setdefault(place, (depth, row))
+                    if seen != (depth, row) and not np.array_equal(self._best(*seen), self._best(depth, row)):
+                        raise DescantError(
+                            f"Agent 'exact' can't act on {self.task.name}: states that look alike want other actions."
+                        )
+                if (layer.target < 0).any():
+                    self._lookup.add(self.task.observe(_ends(self.task, layer)))
         return self._plan
+
+    def _best(self, depth: int, row: int) -> Ints:
+        """The optimal actions of one state."""
+        assert self._plan is not None
+        layer = self._plan.graph.layers[depth]
+        edges = slice(*np.searchsorted(layer.source, [row, row + 1]))
+        values = self._plan.edge_values[depth][edges]
+        return layer.action[edges][values >= self._plan.values[depth][row] - TIE]
 
     def learn(
         self,
@@ -68,22 +83,19 @@ class Exact(Agent):
         return self
 
     def log_probs(self, observation: Any, state: Any = None, action_masks: Bools | None = None) -> Floats:
-        """Uniform over the optimal actions: float[n, A], -inf elsewhere.
+        """Uniform over the optimal actions: float[n, A], -inf elsewhere; over all where an episode has ended.
 
         Raises DescantError for a state that the allowed actions never reach.
         """
-        plan = self.plan
-        n = len(observation if not isinstance(observation, dict) else next(iter(observation.values())))
-        log_probs = np.full((n, int(self.action_space.n)), -np.inf)
-        for i in range(n):
-            found = self._where.get(_bytes(observation, i))
-            if found is None:
+        _ = self.plan
+        places = self._lookup.find(observation).tolist()
+        log_probs = np.full((len(places), int(self.action_space.n)), -np.inf)
+        for i, place in enumerate(places):
+            if place < 0:
                 raise DescantError("This state was not planned for: it is reached only by masked actions.")
-            depth, row = found
-            layer = plan.graph.layers[depth]
-            first, last = np.searchsorted(layer.source, [row, row + 1])
-            best = layer.action[first:last][plan.best(depth)[first:last]]
-            log_probs[i, best] = -np.log(len(best))
+            # Rows that have ended and await their reset are asked for an action too: any will do.
+            best = self._best(*self._where[place]) if place in self._where else slice(None)
+            log_probs[i, best] = -np.log(log_probs[i, best].size)
         return log_probs
 
     def parts(self) -> Parts:
@@ -107,7 +119,8 @@ def _task_of(env: Any) -> Task[Any]:
     return found
 
 
-def _bytes(observations: Any, row: int) -> bytes:
-    if isinstance(observations, dict):
-        return b"".join(_bytes(observations[key], row) for key in sorted(observations))
-    return np.asarray(observations[row]).tobytes()
+def _ends(task: Task[Any], layer: Layer) -> Any:
+    """The states in which episodes end after this layer."""
+    edges = np.flatnonzero(layer.target < 0)
+    rng = np.random.default_rng(0)  # enumerable tasks draw nothing
+    return task.step(take_rows(layer.states, layer.source[edges]), layer.action[edges], rng)[0]
