@@ -13,7 +13,7 @@ from descant.envs.counterpoint import Counterpoint
 from descant.errors import DescantError
 from descant.spaces import space_from_json, space_to_json
 
-BOUNDS = np.array([[-1.0, -np.inf], [0.25, 1e-12]])
+BOUNDS = np.array([[-1.0, -np.inf], [0.25, 1e-12]], np.float32)
 KNOWN = [
     spaces.Discrete(5),
     spaces.Discrete(5, start=-2),
