@@ -6,7 +6,8 @@ Every update draws one whole episode in every row of the vector environment, so 
 cutting by a number of steps would favour short episodes. Differences from the paper: the baseline may be learned,
 advantages are scaled to unit deviation, Adam takes the step, the bonus on entropy shrinks as training goes on, and
 rewards are discounted (gamma 0.9): what a note costs shows within a few notes, and less noise is learned from. With a
-prior, the KL to it is taken from the reward (`descant.control`).
+prior, the KL to it is taken from the reward (`descant.control`). With `updates` above 1 the same episodes are learned
+from again, with importance weights (`agents/importance.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from descant.policies.networks import Network
 from descant.rollouts import Collector, Rollout
 from descant.tasks import Floats
 
+from .importance import Importance, ratios_of, weighted_returns
+
 Baseline = Literal["none", "mean", "learned"]
 
 
@@ -47,6 +50,12 @@ class Config(KeepingConfig):
     """What returns are measured from: nothing, their mean at each step, or a second network."""
     reward_to_go: bool = True
     """Credit a step with what comes after it only, not with the whole episode."""
+    updates: int = 1
+    """Gradient steps on the same episodes; those after the first are off-policy and have importance weights."""
+    importance: Importance = "per-decision"
+    """Weights of all actions up to a reward, which is unbiased, or of the step's own action alone (first-order)."""
+    importance_clip: float = 0.0
+    """The largest weight; 0 sets no bound."""
     ent_coef: float = 1.0
     """Weight of the policy's entropy at the beginning, in units of an advantage of unit deviation."""
     ent_coef_final: float = 0.02
@@ -68,6 +77,10 @@ class Config(KeepingConfig):
         super().__post_init__()
         if self.baseline not in ("none", "mean", "learned"):
             raise DescantError(f"baseline must be none, mean or learned, not {self.baseline!r}.")
+        if self.updates < 1 or self.importance_clip < 0:
+            raise DescantError("updates must be 1 or more, and importance_clip 0 (no bound) or more.")
+        if self.importance not in ("per-decision", "first-order"):
+            raise DescantError(f"importance must be per-decision or first-order, not {self.importance!r}.")
         if not 0 <= self.gamma <= 1:
             raise DescantError(f"gamma must lie between 0 and 1, not {self.gamma}.")
         if self.learning_rate <= 0 or self.num_envs < 1 or not self.hidden:
@@ -103,27 +116,41 @@ class Reinforce(KeepingAgent):
         return networks
 
     def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:
-        """One whole episode in every row, then one gradient step."""
+        """One whole episode in every row, then one gradient step or several."""
         rollout = collector.episodes(self.actor(), seed=self.env_seed)
         left = self.progress_left(total_timesteps)
         first, last = self.config.ent_coef, self.config.ent_coef_final
         self.set_learning_rate(
             self.config.learning_rate * (left if self.config.lr_schedule == "linear" else 1)
         )
-        record = self.update(rollout, ent_coef=last + (first - last) * left)
+        ent_coef, again = last + (first - last) * left, self.config.updates - 1
+        behaviour = policy_log_probs(self.networks["policy"], rollout) if again else None
+        record = self.update(rollout, ent_coef)
+        for _ in range(again):
+            record |= {"ratio_max": self.update(rollout, ent_coef, behaviour)["ratio_max"]}
         self.num_timesteps += rollout.steps
         return record
 
-    def update(self, rollout: Rollout, ent_coef: float) -> dict[str, float]:
-        """One gradient step on a rollout of whole episodes; what there is to log."""
+    def update(self, rollout: Rollout, ent_coef: float, behaviour: Floats | None = None) -> dict[str, float]:
+        """One gradient step on a rollout of whole episodes; what there is to log.
+
+        `behaviour`, log-probabilities float[T, N, A], says which policy acted, if not the present one.
+        """
         valid, record = rollout.valid, rollout_record(rollout)
-        acted = policy_log_probs(self.networks["policy"], rollout) if self.control.on else None
-        rollout, log_prior, kept = self.keep(rollout, acted)
+        weigh = self.control.on or behaviour is not None
+        now = policy_log_probs(self.networks["policy"], rollout) if weigh else None
+        if behaviour is None:
+            rollout, log_prior, kept = self.keep(rollout, now)
+        else:
+            rollout, log_prior, kept = self._priced(rollout, now)
         returns = rollout.returns(self.config.gamma)
         if not self.config.reward_to_go:
             returns = np.broadcast_to(returns[0], returns.shape)
         baseline = self._baseline(rollout, returns)
         advantages, scale = returns - baseline, 1.0
+        if behaviour is not None and now is not None:
+            advantages = self._weighted(rollout, ratios_of(now, behaviour, rollout), baseline)
+            kept |= {"ratio_max": float(ratios_of(now, behaviour, rollout)[valid].max())}
         if self.config.normalize_advantage:
             scale = advantages[valid].std() + 1e-8
             advantages = advantages / scale
@@ -146,6 +173,24 @@ class Reinforce(KeepingAgent):
             spread = float(returns[valid].var())
             record["explained_variance"] = 1 - float((returns - baseline)[valid].var()) / max(spread, 1e-12)
         return record | {"length": float(valid.sum(axis=0).mean())}
+
+    def _priced(
+        self, rollout: Rollout, log_policy: Floats | None
+    ) -> tuple[Rollout, Floats | None, dict[str, float]]:
+        """As `keep`, for episodes that were learned from before: nothing is measured or moved again."""
+        if not self.control.on or log_policy is None:
+            return rollout, None, {}
+        log_prior = self.control.log_prior(rollout)
+        rewards = rollout.rewards - self.control.price(rollout, log_policy, log_prior)
+        return dataclasses.replace(rollout, rewards=rewards), log_prior, {}
+
+    def _weighted(self, rollout: Rollout, ratios: Floats, baseline: Floats) -> Floats:
+        """Advantages of episodes that another policy acted, float[T, N]."""
+        c = self.config
+        returns, weights = weighted_returns(
+            rollout, ratios, c.gamma, c.reward_to_go, c.importance, c.importance_clip
+        )
+        return returns - weights * baseline
 
     def _baseline(self, rollout: Rollout, returns: Floats) -> Floats:
         """What each step's return is measured from, float[T, N]."""
