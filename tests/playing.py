@@ -63,14 +63,17 @@ def problems() -> st.SearchStrategy[Counterpoint]:
 
 @st.composite
 def lines(draw: st.DrawFn, task: Counterpoint) -> list[int]:
-    """Notes from the whole gamut: wild, or mostly lawful with slips, whole or broken off."""
+    """Whole or broken off; wild, or mostly lawful with slips to anywhere or to an interval that the line likes."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    slips = draw(st.sampled_from([0.0, 0.1, 0.3, 1.0]))
-    length = draw(st.integers(1, 40).map(lambda n: min(n, int(task.problems.lengths[0]))))
+    slips = draw(st.sampled_from([1.0, 0.6, 0.3, 0.1, 0.0]))
+    liked = draw(st.sampled_from([(2,), (5, 12), (0,), (7,), range(40)]))  # staff steps from the cantus
+    cantus = task.problems.problems[0].cantus
     state, actions = task.starts(), []
-    for _ in range(length):
+    for against in cantus[: draw(st.just(40) | st.integers(1, 40))]:
         lawful = np.flatnonzero(task.lawful(state)[0])
+        tempting = [a for a, pitch in enumerate(GAMUT) if abs(pitch.diatonic - against.diatonic) in liked]
+        wrong = tempting if rng.random() < 0.8 else range(len(GAMUT))
         slip = rng.random() < slips or not len(lawful)
-        actions.append(int(rng.integers(len(GAMUT)) if slip else rng.choice(lawful)))
+        actions.append(int(rng.choice(wrong if slip else lawful)))
         state, _, _ = task.step(state, np.array(actions[-1:]), RNG)
     return actions
