@@ -42,7 +42,7 @@ def weighted_returns(
 
     `clip` is the largest weight; 0 sets no bound. A bound makes the gradient biased and less noisy.
     """
-    weights: Floats = np.cumprod(ratios, axis=0) if importance == "per-decision" else ratios
+    weights = np.cumprod(ratios, axis=0, dtype=np.float64) if importance == "per-decision" else ratios
     if clip:
         weights = np.minimum(weights, clip)
     if importance == "first-order":

@@ -27,6 +27,7 @@ AGENTS = {
     "dqn": "descant.agents.dqn:DQN",
     "bc": "descant.agents.bc:BC",
     "dagger": "descant.agents.dagger:Dagger",
+    "em": "descant.agents.em:EM",
     "sb3/ppo": "descant.agents.sb3:PPO",
     "sb3/a2c": "descant.agents.sb3:A2C",
     "sb3/dqn": "descant.agents.sb3:DQN",
