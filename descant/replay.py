@@ -244,6 +244,9 @@ class Log:
         masks = (
             None if self.seen[0][1] is None else np.concatenate([m for _, m, _ in self.seen if m is not None])
         )
+        if masks is not None:  # where there is no way on, there is no policy either
+            valid = valid & masks.any(axis=1)
+            masks = masks | ~masks.any(axis=1, keepdims=True)
         log_prior = prior.log_probs(_joined([seen for seen, _, _ in self.seen]), None, masks)
         return meter(np.concatenate([log for _, _, log in self.seen]), log_prior, actions, valid)
 
