@@ -110,7 +110,14 @@ def _inner_unison(v: BarView) -> Array:
     return v.sonority.unison & ~v.opening & ~v.last
 
 
-@_rule("diatonic", "pair", "{note} is foreign to the mode here", "Fux 1725, I.1; Jeppesen 1939")
+@_rule(
+    "diatonic",
+    "pair",
+    "{note} is foreign to the mode here",
+    "Fux 1725, I.1; Jeppesen 1939",
+    simplified="what makes B flat right must have sounded: one that only avoids a tritone on the way to a later F "
+    "is foreign",
+)
 def _diatonic_flat(v: StepView) -> Array:
     """B flat only where B natural would make a tritone: against the cantus's F (or B flat), or straight after F."""
     cantus = (CANTUS_LETTER[v.cantus] == F) | (CANTUS_ALTERATION[v.cantus] == -1)
