@@ -20,6 +20,8 @@ AGENTS = {
     "exact": "descant.agents.exact:Exact",
     "exact-kl": "descant.agents.exact_kl:ExactKL",
     "value-iteration": "descant.agents.value_iteration:ValueIteration",
+    "q-learning": "descant.agents.q_learning:QLearning",
+    "sarsa": "descant.agents.sarsa:Sarsa",
     "policy-iteration": "descant.agents.policy_iteration:PolicyIteration",
     "reinforce": "descant.agents.reinforce:Reinforce",
     "rloo": "descant.agents.rloo:RLOO",
