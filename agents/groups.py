@@ -2,8 +2,8 @@
 
     loss = sum over steps of w [ L(pi(a|s), A) - ent_coef H(pi(.|s)) + kl_coef KL(pi(.|s) || p(.|s)) ]
 
-A subclass says what an episode is credited with (A), how much a step weighs (w), and what L is. With a prior, the KL is
-exact in each state and part of the loss (`kl_in="loss"`), or its sample k1 = log pi - log p is taken off the reward.
+A subclass says what an episode is credited with (A), how much a step weighs (w), and what L is. With a prior, the KL of
+each state is a term of the loss (`kl_in="loss"`), or it is taken off the reward (`descant.control`).
 """
 
 from __future__ import annotations
@@ -18,21 +18,19 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from torch import Tensor
 
 from descant.agent import Environment
+from descant.control import kl_loss
 from descant.errors import DescantError
-from descant.kl import meter
-from descant.neural import NeuralAgent, rollout_record, valid_parts
-from descant.policies.categorical import MASKED, chosen, entropy, masked_log_softmax, sample
+from descant.keeping import KeepingAgent, KeepingConfig
+from descant.neural import rollout_record, valid_parts
+from descant.policies.categorical import chosen, entropy, masked_log_softmax, sample
 from descant.policies.networks import Network
-from descant.priors import make_prior
 from descant.rollouts import Act, Collector, Rollout
 from descant.shells import TaskVectorEnv, group_size
 from descant.tasks import Bools, Floats, Ints
 
-from .teachers import log_probs_along
-
 
 @dataclasses.dataclass(frozen=True)
-class GroupConfig:
+class GroupConfig(KeepingConfig):
     """What can be chosen of every agent that learns from groups."""
 
     num_envs: int = 256
@@ -45,12 +43,8 @@ class GroupConfig:
     """linear falls to zero at the end of the training."""
     ent_coef: float = 0.0
     """Weight of the policy's entropy, in units of an advantage."""
-    prior: str = ""
-    """Stay near this policy: "uniform", "task" (the environment's own) or a checkpoint; empty for none."""
-    kl_coef: float = 0.1
-    """Weight of the KL to the prior, in units of reward."""
-    kl_in: Literal["loss", "reward"] = "loss"
-    """The KL of each state exactly in the loss, or its sample k1 off the reward."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Take the KL to the prior off the reward, or add that of each state, exactly, to the loss alone."""
     max_grad_norm: float = 1.0
     """Longest gradient."""
     hidden: tuple[int, ...] = (256, 256)
@@ -61,6 +55,7 @@ class GroupConfig:
     """Everything random follows from it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.group_size < 2:
             raise DescantError(
                 f"group_size must be 2 or more, not {self.group_size}: a group is compared within."
@@ -70,8 +65,8 @@ class GroupConfig:
             raise DescantError(
                 "learning_rate and max_grad_norm must be positive, and hidden name a width at least."
             )
-        if self.kl_in not in ("loss", "reward") or self.kl_coef < 0 or self.ent_coef < 0:
-            raise DescantError("kl_in must be loss or reward, and kl_coef and ent_coef 0 or more.")
+        if self.kl_in not in ("loss", "reward") or self.ent_coef < 0:
+            raise DescantError("kl_in must be loss or reward, and ent_coef 0 or more.")
 
 
 def group_episodes(collector: Collector, act: Act, seed: int, size: int) -> Rollout:
@@ -100,7 +95,7 @@ def whole_returns(rollout: Rollout) -> Floats:
     return total
 
 
-class GroupAgent(NeuralAgent):
+class GroupAgent(KeepingAgent):
     """Policy gradient on groups of whole episodes."""
 
     supports_recurrence: ClassVar[bool] = True
@@ -109,7 +104,6 @@ class GroupAgent(NeuralAgent):
         super().__init__(env, config, spaces)
         if env is not None:
             group_size(config.group_size, env.num_envs)
-        self.prior = make_prior(config.prior, env) if env is not None and config.prior else None
 
     def build(self) -> dict[str, Network]:
         """The policy alone: the group is the baseline."""
@@ -157,17 +151,15 @@ class GroupAgent(NeuralAgent):
     def update(self, rollout: Rollout, log_policy: Floats) -> dict[str, float]:
         """Gradient steps on groups of whole episodes, acted by `log_policy` float[T, N, A]; what there is to log."""
         returns, record = whole_returns(rollout), rollout_record(rollout)
-        columns: dict[str, Any] = {
-            "old": np.take_along_axis(log_policy, rollout.actions[..., None], -1)[..., 0]
-        }
-        if self.prior is not None:
-            columns["prior"] = log_prior = self._log_prior(rollout)
-            record |= meter(log_policy, log_prior, rollout.actions, rollout.valid)
-            if self.config.kl_in == "reward":
-                prior = np.take_along_axis(log_prior, rollout.actions[..., None], -1)[..., 0]
-                returns = returns - self.config.kl_coef * ((columns["old"] - prior) * rollout.valid).sum(
-                    axis=0
-                )
+        taken = np.take_along_axis(log_policy, rollout.actions[..., None], -1)[..., 0]
+        columns: dict[str, Any] = {"old": taken}
+        priced, log_prior, measured = self.keep(rollout, log_policy)
+        record |= measured
+        in_reward = self.config.kl_in == "reward"
+        if in_reward and self.control.on:
+            returns = whole_returns(priced)
+        if log_prior is not None and (self.control.in_loss or not in_reward):
+            columns["prior"] = log_prior
         advantages, kept = self.credit(returns)
         groups = len(returns) // self.config.group_size
         record["groups_dropped"] = float(groups - kept.sum() / self.config.group_size)
@@ -178,18 +170,6 @@ class GroupAgent(NeuralAgent):
         columns["advantages"] = np.tile(advantages, (len(rollout.rewards), 1))
         columns["weights"] = self.step_weights(used.valid)
         return record | self._descend(used, columns)
-
-    def _log_prior(self, rollout: Rollout) -> Floats:
-        """Log-probabilities of the prior, float[T, N, A]; DescantError where it rules out what is allowed."""
-        log_prior = np.maximum(log_probs_along(self.prior, rollout), MASKED)
-        allowed = (
-            rollout.valid[..., None] if rollout.masks is None else rollout.masks & rollout.valid[..., None]
-        )
-        if (log_prior < MASKED / 2)[np.broadcast_to(allowed, log_prior.shape)].any():
-            raise DescantError(
-                "The prior gives an allowed action no probability, so the KL to it has no bound."
-            )
-        return log_prior
 
     def _descend(self, rollout: Rollout, columns: dict[str, Any]) -> dict[str, float]:
         """Epochs over the rollout; means over all gradient steps."""
@@ -214,15 +194,15 @@ class GroupAgent(NeuralAgent):
             now, spread = chosen(log_probs, part["actions"]), entropy(log_probs)
             loss = self.step_loss(now, part["old"], part["advantages"])
             extra = -self.config.ent_coef * spread
-            if "prior" in part and self.config.kl_in == "loss":
-                kl = (log_probs.exp() * (log_probs - part["prior"])).sum(-1)
-                extra = extra + self.config.kl_coef * kl
+            if "prior" in part:
+                extra = extra + self.control.coef * kl_loss(log_probs, part["prior"])
             weights = part["weights"] * share
             (weights * (loss + extra)).sum().backward()
             with torch.no_grad():
                 moved = torch.expm1(now - part["old"]) - (now - part["old"])  # k3 of KL(old || now)
                 for name, value in zip(totals, (loss, spread, moved), strict=True):
                     totals[name] += float((weights * value).sum() / columns["weights"].sum())
+        totals |= self.add_penalty()
         norm = self.clip(list(self.networks.values()))
         for optimizer in self.optimizers.values():
             optimizer.step()

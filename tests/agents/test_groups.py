@@ -19,7 +19,6 @@ from descant.agent import make_config
 from descant.agents.groups import GroupAgent, group_episodes, whole_returns
 from descant.agents.grpo import GRPO, clipped_loss, group_advantages, length_weights
 from descant.agents.rloo import RLOO, leave_one_out
-from descant.agents.teachers import log_probs_along
 from descant.envs.tokens import Tokens
 from descant.errors import DescantError
 from descant.rollouts import Collector
@@ -100,7 +99,7 @@ def test_the_deviation_turns_the_gradient_another_way() -> None:
 def test_k1_in_the_reward_descends_the_reverse_kl(kind: type[GroupAgent]) -> None:
     """Its expected step is the gradient of J - c KL(pi || p) over whole sequences."""
     task, c = Tokens(2, 2, seed=1), 0.7
-    config = {"prior": "task", "kl_coef": c, "kl_in": "reward"}
+    config = {"prior": "task", "kl_coef": c, "kl_estimator": "k1"}
     config |= {"scale": "none", "length": "none", "epochs": 1} if kind is GRPO else {}
     agent = exact_agent(agent_on(kind, task, n=2, group_size=2, **EXACT, **config))
     every = every_episode(task)
@@ -111,14 +110,25 @@ def test_k1_in_the_reward_descends_the_reverse_kl(kind: type[GroupAgent]) -> Non
     torch.testing.assert_close(found, exact * (0.5 if kind is GRPO else 1), atol=1e-6, rtol=1e-6)
 
 
+def test_the_exact_kl_in_the_reward_does_so_too() -> None:
+    task, c = Tokens(2, 2, seed=1), 0.7
+    agent = exact_agent(agent_on(RLOO, task, n=2, group_size=2, prior="task", kl_coef=c, **EXACT))
+    every = every_episode(task)
+    found, _ = expected_step(agent, 2, every)
+    returns, log_prior = (torch.as_tensor(v) for v in task.sequences()[1:])
+    log_pi = log_chance(agent, every)
+    exact = gradient_of((log_pi.exp() * (returns - c * (log_pi - log_prior))).sum(), agent)
+    torch.testing.assert_close(found, exact, atol=1e-6, rtol=1e-6)
+
+
 def test_the_kl_in_the_loss_is_exact_in_each_state() -> None:
     task = Tokens(3, 2, seed=1)
     without = exact_agent(agent_on(RLOO, task, n=4, **EXACT))
-    with_kl = exact_agent(agent_on(RLOO, task, n=4, prior="task", kl_coef=0.7, **EXACT))
+    with_kl = exact_agent(agent_on(RLOO, task, n=4, prior="task", kl_coef=0.7, kl_in="loss", **EXACT))
     every = every_episode(task)
     batch = batch_of(every, [0, 3, 5, 7])
     log_policy = log_policy_of(without, batch)
-    log_prior = torch.as_tensor(log_probs_along(with_kl.prior, batch))
+    log_prior = torch.as_tensor(with_kl.control.log_prior(batch))
     kl = (log_policy.exp() * (log_policy - log_prior)).sum(-1).sum(0).mean()
     expected = -0.7 * gradient_of(kl, without)
     steps = [taken(a, lambda a=a: a.update(batch, log_policy.detach().numpy())) for a in (without, with_kl)]
@@ -230,7 +240,8 @@ def test_it_improves_on_cartpole(kind: type[GroupAgent]) -> None:
 
 
 @pytest.mark.parametrize("kind", AGENTS)
-def test_a_prior_holds_it_back(kind: type[GroupAgent]) -> None:
+@pytest.mark.parametrize("kl_in", ["reward", "loss"])
+def test_a_prior_holds_it_back(kind: type[GroupAgent], kl_in: str) -> None:
     task = Tokens(3, 3, seed=2)
     kls = {}
     for c in (0.0, 10.0):
@@ -240,7 +251,7 @@ def test_a_prior_holds_it_back(kind: type[GroupAgent]) -> None:
             def log(self, step: int, record: dict[str, float], records: Any = records) -> None:
                 records.append(record)
 
-        config = {"prior": "task", "kl_coef": c, "learning_rate": 0.01}
+        config = {"prior": "task", "kl_coef": c, "learning_rate": 0.01, "kl_in": kl_in}
         config |= {"scale": "none"} if kind is GRPO else {}
         agent_on(kind, task, n=32, **config).learn(4000, tracker=Tracker())
         kls[c] = records[-1]["kl"]
@@ -292,11 +303,17 @@ def test_masked_actions_are_never_taken(kind: type[GroupAgent], monkeypatch: pyt
     assert np.concatenate(seen).all()
 
 
-def test_a_recurrent_prior_is_taken_through_the_episode() -> None:
-    prior = agent_on(RLOO, Dice(), n=8, recurrent=True)
-    rollout = group_episodes(prior.collector, prior.recording_actor(seen := []), 0, 4)  # type: ignore[var-annotated]
-    expected = torch.stack(seen).numpy()[rollout.valid]
-    np.testing.assert_allclose(log_probs_along(prior, rollout)[rollout.valid], expected)
+def test_weights_may_be_kept_near_those_it_began_with(tmp_path: Path) -> None:
+    agent_on(RLOO, Echo()).learn(100).save(tmp_path / "base")
+    config = {"init": str(tmp_path / "base"), "penalty": "l2-sp"}
+    moved = []
+    for coef in (0.0, 100.0):
+        agent = agent_on(RLOO, Echo(), penalty_coef=coef, **config)
+        before = torch.cat([p.detach().clone().ravel() for p in agent.networks["policy"].parameters()])
+        agent.learn(1000)
+        after = torch.cat([p.detach().ravel() for p in agent.networks["policy"].parameters()])
+        moved.append(float((after - before).norm()))
+    assert moved[1] < 0.3 * moved[0]
 
 
 # Bad input.
@@ -309,7 +326,8 @@ def test_a_recurrent_prior_is_taken_through_the_episode() -> None:
         (RLOO, {"num_envs": 30}, "must be a multiple of group_size"),
         (RLOO, {"learning_rate": 0.0}, "must be positive"),
         (RLOO, {"kl_in": "both"}, "kl_in must be"),
-        (RLOO, {"kl_coef": -1.0}, "0 or more"),
+        (RLOO, {"ent_coef": -1.0}, "0 or more"),
+        (RLOO, {"kl_coef": 1.0}, "needs a prior"),
         (GRPO, {"epochs": 0}, "epochs and minibatches"),
         (GRPO, {"recurrent": True, "minibatches": 2}, "set minibatches to 1"),
         (GRPO, {"clip_low": 0.0}, "clip_low must lie"),
@@ -342,8 +360,11 @@ def test_a_prior_that_rules_out_what_is_allowed_is_refused() -> None:
             return np.log(np.tile([0.5, 0.5, 0.0, 0.0], (len(observation), 1)) + 0.0)
 
     agent = agent_on(RLOO, Echo())
-    agent.prior = Half()
-    with np.errstate(divide="ignore"), pytest.raises(DescantError, match="no probability"):
+    agent.control.prior = Half()
+    with (
+        np.errstate(divide="ignore"),
+        pytest.raises(DescantError, match="no chance to an action that is allowed"),
+    ):
         agent.learn(100)
 
 
@@ -351,4 +372,5 @@ def test_the_options_are_all_told() -> None:
     page = (Path(__file__).parents[2] / "docs/grpo.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| `(\w+)` \|", page.split("| Option | Meaning |")[1], re.MULTILINE)
     assert table == [field.name for field in dataclasses.fields(GRPO.Config)]
-    assert table[:12] == [field.name for field in dataclasses.fields(RLOO.Config)]
+    common = [field.name for field in dataclasses.fields(RLOO.Config)]
+    assert table[: len(common)] == common
