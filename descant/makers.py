@@ -37,8 +37,9 @@ def load_agent(path: str | Path, env: Any = None) -> Agent:
     name = checkpoint.manifest.get("agent")
     if not isinstance(name, str):
         raise DescantError(f"{path} holds no agent: give the folder of a run, or of an agent's checkpoint.")
-    kind = agents.get(name)
-    loaded: Agent = kind.from_checkpoint(checkpoint, None if env is None else as_vector_env(env))
+    rows = checkpoint.manifest["config"].get("num_envs", 1)  # where `env` is an id
+    vector_env = None if env is None else as_vector_env(env, rows)
+    loaded: Agent = agents.get(name).from_checkpoint(checkpoint, vector_env)
     return loaded
 
 
