@@ -12,11 +12,12 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from descant.agent import Agent, Callback, Environment, Parts
+from descant.agent import Agent, Callback, Environment, Parts, env_record
 from descant.errors import DescantError
 from descant.shells import TaskVectorEnv
 from descant.tasks import Bools, Floats
@@ -185,7 +186,8 @@ class SB3Agent(Agent):
         weights: dict[str, Any] = {f"policy.{k}": v for k, v in self.model.policy.state_dict().items()}
         for i, (_, moments) in enumerate(sorted(self.model.policy.optimizer.state_dict()["state"].items())):
             weights |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
-        arrays, plain = _random_states(self.model)
+        pending = self._random_states  # of a checkpoint, until learning goes on
+        arrays, plain = (pending["arrays"], pending["plain"]) if pending else _random_states(self.model)
         weights |= {f"random.{k}": v for k, v in arrays.items()}
         state: dict[str, Any] = {"random": plain, "updates": int(self.model._n_updates)}
         if isinstance(self.env, TaskVectorEnv):
@@ -376,6 +378,14 @@ def same_step(env: Environment) -> Environment:
         )
     if isinstance(env, SyncVectorEnv):
         return SyncVectorEnv(list(env.env_fns), autoreset_mode=AutoresetMode.SAME_STEP)
+    if (record := env_record(env)) is not None:  # one of Gymnasium's own vector environments
+        return gymnasium.make_vec(
+            record["id"],
+            env.num_envs,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+            **record["kwargs"],
+        )
     raise DescantError(
         "SB3 needs an environment that resets in the same step: make it with autoreset_mode SAME_STEP."
     )
