@@ -104,11 +104,12 @@ def test_among_equals_it_draws_evenly_and_takes_the_first_when_deterministic() -
 
 
 def test_too_many_states_are_refused_with_what_to_do() -> None:
-    agent = make_agent("exact", ID, max_edges=200_000)
-    with pytest.raises(
-        DescantError, match=r"too many states .* fix what is drawn at reset \(one cantus, one pos"
-    ):
-        agent.learn(0)
+    for env, most in ((ID, 200_000), (TaskVectorEnv(ID, 1, cantus="dorian"), 1000)):
+        agent = make_agent("exact", env, max_edges=most)
+        with pytest.raises(
+            DescantError, match=r"too many states .* fix what is drawn at reset \(one cantus, one"
+        ):
+            agent.learn(0)
 
 
 def test_an_environment_without_a_task_is_refused() -> None:
