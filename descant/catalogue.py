@@ -33,6 +33,7 @@ AGENTS = {
     "psi": "descant.agents.psi:Psi",
     "g": "descant.agents.g:G",
     "kl-q": "descant.agents.kl_q:KLQ",
+    "off-policy-ac": "descant.agents.off_policy_ac:OffPolicyAC",
     "sb3/ppo": "descant.agents.sb3:PPO",
     "sb3/a2c": "descant.agents.sb3:A2C",
     "sb3/dqn": "descant.agents.sb3:DQN",
