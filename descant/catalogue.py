@@ -21,6 +21,7 @@ AGENTS = {
     "exact-kl": "descant.agents.exact_kl:ExactKL",
     "value-iteration": "descant.agents.value_iteration:ValueIteration",
     "q-learning": "descant.agents.q_learning:QLearning",
+    "fitted-q": "descant.agents.fitted_q:FittedQ",
     "sarsa": "descant.agents.sarsa:Sarsa",
     "policy-iteration": "descant.agents.policy_iteration:PolicyIteration",
     "reinforce": "descant.agents.reinforce:Reinforce",
