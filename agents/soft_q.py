@@ -101,6 +101,8 @@ class SoftQ(ReplayAgent):
         network = Network(self.observation_space, {"q": int(self.action_space.n)}, config.hidden)
         begun = getattr(config, "initialize", False) and begin_as(network, self.prior)
         self.residual = self.adds_prior and not begun
+        if not begun:  # values of 0, so that the first policy is the prior
+            torch.nn.init.zeros_(network.heads["q"].get_parameter("weight"))
         return self.with_targets({"policy": network})
 
     def _set_prior(self, env: Any) -> None:
