@@ -132,6 +132,23 @@ def test_experience_leads_to_the_fixed_point(name: str, options: dict[str, Any],
     assert agent.values(model.states.cell) == pytest.approx(truth, abs=0.03)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("q-learning", {}), ("sarsa", {}), ("sarsa", {"expected": True})]
+)
+def test_masked_actions_count_in_no_target(name: str, options: dict[str, Any]) -> None:
+    """All that is paid is below zero, so that the value of what was never taken, zero, would win."""
+    task = Heap((3,))
+    options = options | {"epsilon": 1.0, "epsilon_final": 1.0 if name == "q-learning" else 0.3}
+    env = TaskVectorEnv(task, num_envs=8)
+    agent = descant.make_agent(name, env, gamma=GAMMA, learning_rate=1.0, lr_schedule="visits", **options)
+    agent.learn(6000)
+    model = tabulate(task)
+    truth = optimal_q(model) if name == "q-learning" else epsilon_q(model, 0.3)
+    found = agent.values(task.observe(model.states))  # type: ignore[attr-defined]
+    assert found[model.mask] == pytest.approx(truth[model.mask], abs=0.1)
+    assert (found[~model.mask] == 0).all()
+
+
 @pytest.mark.parametrize("exploration", ["epsilon-greedy", "boltzmann"])
 @pytest.mark.parametrize("name", BOTH)
 def test_the_identity_is_solved(name: str, exploration: str) -> None:
