@@ -80,3 +80,39 @@ def assert_same(found: list[Tensor], expected: list[Tensor], tolerance: float = 
     for one, two in zip(found, expected, strict=True):
         torch.testing.assert_close(one, two, atol=tolerance, rtol=0)
     assert max(float(gradient.abs().max()) for gradient in expected) > 0.01
+
+
+def true_values(network: Any, task: Tokens, kl_coef: float = 0.0) -> dict[tuple[int, ...], float]:
+    """The value of every observation under the policy: mean return from there on, KL to the prior taken off."""
+    mass: dict[tuple[int, ...], float] = {}
+    total: dict[tuple[int, ...], float] = {}
+    for actions, rollout in every_sequence(task):
+        rows, taken = np.arange(len(actions)), list(actions)
+        with torch.no_grad():
+            log_pi = log_probs_of(network, rollout).numpy()[rows, taken]
+        prior = task.prior_log_probs(rollout.observations[:, 0])[rows, taken]
+        togo = (rollout.rewards[:, 0] - kl_coef * (log_pi - prior))[::-1].cumsum()[::-1]
+        chance = float(np.exp(log_pi.sum()))
+        for seen, value in zip(rollout.observations[:, 0], togo, strict=True):
+            key = tuple(seen.tolist())
+            mass[key] = mass.get(key, 0.0) + chance
+            total[key] = total.get(key, 0.0) + chance * float(value)
+    return {key: total[key] / mass[key] for key in mass}
+
+
+def with_true_critic(agent: Any, task: Tokens, kl_coef: float = 0.0) -> None:
+    """Let an agent see true values in place of its critic's."""
+    table = true_values(agent.networks["policy"], task, kl_coef)
+
+    def values(rollout: Rollout, before: Any) -> tuple[Any, Any, Any]:
+        seen = rollout.observations
+        found = [[table[tuple(row.tolist())] for row in step] for step in seen]
+        return np.array(found), np.zeros(seen.shape[1]), np.zeros(len(rollout.cut))
+
+    agent.values = values
+
+
+def acted(agent: Any, rollout: Rollout) -> Any:
+    """Log-probabilities float64[T, 1, A] of the agent's policy along a rollout of one row."""
+    with torch.no_grad():
+        return log_probs_of(agent.networks["policy"], rollout).numpy()[:, None]
