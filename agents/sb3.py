@@ -118,6 +118,8 @@ class SB3Agent(Agent):
             raise DescantError(f"SB3 does not take this configuration of {self.name!r}: {error}") from error
         self._returns = np.zeros(self.vec_env.num_envs)
         self._random_states: dict[str, Any] | None = None
+        self._finished: list[float] = []  # returns of the last episodes
+        self._losses: dict[str, float] | None = None  # of a checkpoint, until learning goes on
 
     @property
     def spaces(self) -> tuple[Any, Any]:
@@ -190,6 +192,9 @@ class SB3Agent(Agent):
         arrays, plain = (pending["arrays"], pending["plain"]) if pending else _random_states(self.model)
         weights |= {f"random.{k}": v for k, v in arrays.items()}
         state: dict[str, Any] = {"random": plain, "updates": int(self.model._n_updates)}
+        state["finished"] = self._finished[-WINDOW:]
+        state["losses"] = _losses(self.model) if self._losses is None else self._losses
+        state["episodes"] = int(self.model._episode_num)
         if isinstance(self.env, TaskVectorEnv):
             arrays, state["env"] = self.vec_env.env.get_state()
             weights |= {f"env.{k}": v for k, v in arrays.items()}
@@ -208,6 +213,8 @@ class SB3Agent(Agent):
         self.model.policy.optimizer.load_state_dict({"state": state_of, "param_groups": groups})
         self.model.num_timesteps = self.num_timesteps
         self.model._n_updates = state["updates"]
+        self.model._episode_num = state["episodes"]
+        self._finished, self._losses = list(state["finished"]), state["losses"]
         if self.env is None:
             return
         self._random_states = {"arrays": _under("random.", weights), "plain": state["random"]}
@@ -400,9 +407,13 @@ def _bridge(agent: SB3Agent, callback: Callback | None, tracker: Tracker | None,
 
         def __init__(self) -> None:
             super().__init__()
-            self.finished: list[float] = []
             self.logged = agent.num_timesteps // LOG_STEPS
             self.begun = False
+
+        def _on_training_start(self) -> None:
+            for name, value in (agent._losses or {}).items():
+                self.logger.record(f"train/{name}", value)
+            agent._losses = None
 
         def _on_rollout_start(self) -> None:
             agent.num_timesteps = agent.model.num_timesteps
@@ -415,12 +426,12 @@ def _bridge(agent: SB3Agent, callback: Callback | None, tracker: Tracker | None,
             agent._returns += self.locals["rewards"]
             dones = self.locals["dones"]
             if dones.any():
-                self.finished += agent._returns[dones].tolist()
+                agent._finished += agent._returns[dones].tolist()
                 agent._returns[dones] = 0.0
-            if self.num_timesteps // LOG_STEPS > self.logged and self.finished:
+            if self.num_timesteps // LOG_STEPS > self.logged and agent._finished:
                 self.logged = self.num_timesteps // LOG_STEPS
-                mean = float(np.mean(self.finished[-WINDOW:]))
-                self.finished = self.finished[-WINDOW:]
+                agent._finished = agent._finished[-WINDOW:]
+                mean = float(np.mean(agent._finished))
                 bar.update(self.num_timesteps, **{"return": mean})
                 if tracker is not None:
                     tracker.log(self.num_timesteps, {"return": mean} | _losses(agent.model))
@@ -431,7 +442,7 @@ def _bridge(agent: SB3Agent, callback: Callback | None, tracker: Tracker | None,
 
 def _losses(model: Any) -> dict[str, float]:
     """What SB3 logged of its last update."""
-    named = model.logger.name_to_value
+    named = model.logger.name_to_value if hasattr(model, "_logger") else {}
     return {k.removeprefix("train/"): float(v) for k, v in named.items() if k.startswith("train/")}
 
 
