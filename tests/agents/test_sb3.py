@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from descant import load_agent, make_agent
 from descant.agent import Agent
 from descant.agents.sb3 import SB3Agent, same_step
 from descant.errors import DescantError
-from descant.runs import RunFolder, make_tracker, read_metrics
+from descant.runs import RunFolder, Tracker, make_tracker, read_metrics
 from descant.shells import TaskVectorEnv
 
 from ..tiny_tasks import Dice, Echo
@@ -29,7 +30,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "sb3/ppo": {"n_steps": 8, "batch_size": 32, "n_epochs": 2},
     "sb3/maskable-ppo": {"n_steps": 8, "batch_size": 32, "n_epochs": 2},
     "sb3/a2c": {},
-    "sb3/dqn": {"buffer_size": 300, "learning_starts": 50, "batch_size": 16, "target_update_interval": 40},
+    "sb3/dqn": {
+        "buffer_size": 300,
+        "learning_starts": 50,
+        "batch_size": 16,
+        "target_update_interval": 40,
+        "exploration_fraction": 0.9,
+    },
 }
 NAMES = list(SMALL)
 STEPS = 640
@@ -58,6 +65,16 @@ def assert_same(one: Agent, other: Agent) -> None:
     assert one.num_timesteps == other.num_timesteps
 
 
+class Recorder(Tracker):
+    """Remembers what is logged."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, dict[str, float]]] = []
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self.records.append((step, dict(values)))
+
+
 def stop_at(step: int, path: Path) -> Any:
     """A callback that saves and stops at the first chance from `step` on."""
 
@@ -71,14 +88,21 @@ def stop_at(step: int, path: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_learning_saved_halfway_and_gone_on_with_equals_learning_at_once(name: str, tmp_path: Path) -> None:
-    whole = agent_on(name, env(), seed=3).learn(STEPS)
-    first = agent_on(name, env(), seed=3).learn(STEPS, stop_at(300, tmp_path / "half"))
+def test_learning_saved_halfway_and_gone_on_with_equals_learning_at_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all that is learned, and in what is logged of it."""
+    monkeypatch.setattr(descant.agents.sb3, "LOG_STEPS", 50)
+    of_whole, of_parts = Recorder(), Recorder()
+    whole = agent_on(name, env(), seed=3).learn(STEPS, tracker=of_whole)
+    first = agent_on(name, env(), seed=3).learn(STEPS, stop_at(300, tmp_path / "half"), tracker=of_parts)
     assert 300 <= first.num_timesteps < 400
     np.random.rand(5), torch.rand(7)  # what happens in between must not matter
     resumed = load_agent(tmp_path / "half", env())
     resumed.save(tmp_path / "copy")
-    assert_same(resumed.learn(STEPS), whole)
+    assert_same(resumed.learn(STEPS, tracker=of_parts), whole)
+    assert of_parts.records == of_whole.records
+    assert len(of_whole.records) > 10
     assert_same(load_agent(tmp_path / "copy", env()).learn(STEPS), whole)
     assert any(
         not np.array_equal(a, b) for a, b in zip(parts(first).values(), parts(whole).values(), strict=True)
@@ -255,6 +279,7 @@ def test_it_counts_steps_and_stops_where_it_is_told(name: str) -> None:
     agent = agent_on(name, env())
     asked: list[int] = []
     agent.learn(400, lambda agent: asked.append(agent.num_timesteps) is None and agent.num_timesteps < 150)
+    assert asked[0] > 0
     assert asked[-1] == agent.num_timesteps
     assert 150 <= agent.num_timesteps < 250
     assert asked == sorted(asked)
