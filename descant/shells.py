@@ -130,7 +130,7 @@ def checked_actions(actions: Any, n: int, space: Any) -> Ints:
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise DescantError(f"Actions must be {n} integers, not {array.dtype}{list(array.shape)}.")
     array = array.astype(np.int64, copy=False)
-    if array.view(np.uint64).max() >= space.n:  # negative numbers are large ones without a sign
+    if np.maximum.reduce(array.view(np.uint64)) >= space.n:  # negative numbers are large ones without a sign
         row = int(np.flatnonzero((array < 0) | (array >= space.n))[0])
         raise DescantError(f"Action {array[row]} of row {row} is outside 0..{space.n - 1}.")
     return array

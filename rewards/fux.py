@@ -115,7 +115,7 @@ class Fux:
     def judge(self, problems: Problems, move: Move) -> tuple[Floats, Ints]:
         """Reward float64[n] and hard rules broken int64[n], from the move's codes."""
         tables = self.tables(problems)
-        which = tables.unary.take(move.unary) + tables.pair.take(move.pair)
+        which = np.add(tables.unary.take(move.unary), tables.pair.take(move.pair), dtype=np.intp)
         reward: Floats = tables.reward.take(which)
         for look, table in tables.others.items():
             reward += table.take(getattr(move, look))
