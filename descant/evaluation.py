@@ -24,8 +24,9 @@ class Anchors:
     optimum: Floats
 
     def score(self, returns: Floats) -> Floats:
-        """(return - random) / (optimum - random): 0 is chance, 1 is perfect."""
-        return (returns - self.random) / (self.optimum - self.random)
+        """(return - random) / (optimum - random): 0 is chance, 1 is perfect; 1 where all actions are as good."""
+        span = self.optimum - self.random
+        return np.divide(returns - self.random, span, out=np.ones_like(span), where=span > 0)
 
 
 @functools.lru_cache(maxsize=64)
