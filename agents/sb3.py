@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from descant.agent import Agent, Callback, Environment, Parts, env_record
+from descant.agent import Agent, Callback, Environment, Parts
 from descant.errors import DescantError
+from descant.neural import under
 from descant.shells import TaskVectorEnv
 from descant.tasks import Bools, Floats
+
+from .sb3_envs import Spaces, same_step
+from .sb3_states import last_step, random_states, set_last_step, set_random_states
 
 if TYPE_CHECKING:
     from descant.runs.checkpoints import Checkpoint
@@ -106,7 +109,7 @@ class SB3Agent(Agent):
         super().__init__(env, config, spaces)
         torch.set_num_threads(1)
         if env is None:
-            self.vec_env: Any = _Spaces(*self.spaces).as_vec_env(config.num_envs)
+            self.vec_env: Any = Spaces(*self.spaces).as_vec_env(config.num_envs)
         else:
             self.vec_env = SB3VecEnv(same_step(env))
         kind = "MultiInputPolicy" if hasattr(self.observation_space, "spaces") else "MlpPolicy"
@@ -127,9 +130,9 @@ class SB3Agent(Agent):
         return self.observation_space, self.action_space
 
     @classmethod
+    @abstractmethod
     def algorithm(cls) -> Any:
         """SB3's class."""
-        raise NotImplementedError
 
     def learn(
         self,
@@ -144,7 +147,7 @@ class SB3Agent(Agent):
         if self.env is None:
             raise DescantError("This agent was loaded without an environment: pass env to learn on.")
         if self._random_states is not None:
-            _set_random_states(self._random_states, self.model)
+            set_random_states(self._random_states, self.model)
             self._random_states = None
         left = total_timesteps - self.num_timesteps
         if left <= 0:
@@ -189,7 +192,7 @@ class SB3Agent(Agent):
         for i, (_, moments) in enumerate(sorted(self.model.policy.optimizer.state_dict()["state"].items())):
             weights |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
         pending = self._random_states  # of a checkpoint, until learning goes on
-        arrays, plain = (pending["arrays"], pending["plain"]) if pending else _random_states(self.model)
+        arrays, plain = (pending["arrays"], pending["plain"]) if pending else random_states(self.model)
         weights |= {f"random.{k}": v for k, v in arrays.items()}
         state: dict[str, Any] = {"random": plain, "updates": int(self.model._n_updates)}
         state["finished"] = self._finished[-WINDOW:]
@@ -198,16 +201,16 @@ class SB3Agent(Agent):
         if isinstance(self.env, TaskVectorEnv):
             arrays, state["env"] = self.vec_env.env.get_state()
             weights |= {f"env.{k}": v for k, v in arrays.items()}
-            weights |= _last_step(self.model, self._returns)
+            weights |= last_step(self.model, self._returns)
         own, state["own"] = self._own_parts()
         return Parts(weights | {f"own.{k}": v for k, v in own.items()}, state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take back what `parts` gave."""
         weights, state = checkpoint.weights, checkpoint.state
-        self.model.policy.load_state_dict(_under("policy.", weights))
+        self.model.policy.load_state_dict(under("policy.", weights))
         count = len(self.model.policy.optimizer.state_dict()["param_groups"][0]["params"])
-        moments = {i: _under(f"optimizer.{i}.", weights) for i in range(count)}
+        moments = {i: under(f"optimizer.{i}.", weights) for i in range(count)}
         groups = self.model.policy.optimizer.state_dict()["param_groups"]
         state_of = {i: m for i, m in moments.items() if m}
         self.model.policy.optimizer.load_state_dict({"state": state_of, "param_groups": groups})
@@ -217,13 +220,13 @@ class SB3Agent(Agent):
         self._finished, self._losses = list(state["finished"]), state["losses"]
         if self.env is None:
             return
-        self._random_states = {"arrays": _under("random.", weights), "plain": state["random"]}
+        self._random_states = {"arrays": under("random.", weights), "plain": state["random"]}
         if isinstance(self.env, TaskVectorEnv) and "env" in state:
             self.vec_env.env.set_state(
-                {k: v.numpy() for k, v in _under("env.", weights).items()}, state["env"]
+                {k: v.numpy() for k, v in under("env.", weights).items()}, state["env"]
             )
-            _set_last_step(self.model, self._returns, weights)
-        self._restore_own({k: v.numpy() for k, v in _under("own.", weights).items()}, state["own"])
+            set_last_step(self.model, self._returns, weights)
+        self._restore_own({k: v.numpy() for k, v in under("own.", weights).items()}, state["own"])
 
     def _distribution(self, tensor: Any, masks: Bools | None) -> Any:
         return self.model.policy.get_distribution(tensor)
@@ -324,80 +327,6 @@ class _Stop(Exception):
     """Leaves SB3's loop where nothing is half done."""
 
 
-@dataclasses.dataclass
-class _Spaces:
-    """Stands for an environment where only its spaces are known: an agent that predicts but can't learn."""
-
-    observation_space: Any
-    action_space: Any
-
-    def as_vec_env(self, num_envs: int) -> Any:
-        """An SB3 environment that has the spaces and can't be stepped."""
-        from stable_baselines3.common.vec_env import VecEnv
-
-        spaces = self
-
-        class Unsteppable(VecEnv):
-            """Spaces without dynamics."""
-
-            def __init__(self) -> None:
-                super().__init__(num_envs, spaces.observation_space, spaces.action_space)
-
-            def reset(self) -> Any:
-                raise DescantError("This agent was loaded without an environment: pass env to learn on.")
-
-            def step_async(self, actions: Any) -> None:
-                self.reset()
-
-            def step_wait(self) -> Any:
-                return self.reset()
-
-            def close(self) -> None:
-                """Nothing is open."""
-
-            def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-                return [None]
-
-            def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-                """There is nothing to set it on."""
-
-            def env_method(
-                self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
-            ) -> list[Any]:
-                return [None]
-
-            def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-                return [False]
-
-        return Unsteppable()
-
-
-def same_step(env: Environment) -> Environment:
-    """The environment itself, or one like it that resets in the same step, as SB3 needs."""
-    if env.metadata.get("autoreset_mode") is AutoresetMode.SAME_STEP:
-        return env
-    if isinstance(env, TaskVectorEnv):
-        return TaskVectorEnv(
-            env.task,
-            env.num_envs,
-            autoreset_mode=AutoresetMode.SAME_STEP,
-            max_episode_steps=env.max_episode_steps,
-        )
-    if isinstance(env, SyncVectorEnv):
-        return SyncVectorEnv(list(env.env_fns), autoreset_mode=AutoresetMode.SAME_STEP)
-    if (record := env_record(env)) is not None:  # one of Gymnasium's own vector environments
-        return gymnasium.make_vec(
-            record["id"],
-            env.num_envs,
-            vectorization_mode="sync",
-            vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
-            **record["kwargs"],
-        )
-    raise DescantError(
-        "SB3 needs an environment that resets in the same step: make it with autoreset_mode SAME_STEP."
-    )
-
-
 def _bridge(agent: SB3Agent, callback: Callback | None, tracker: Tracker | None, bar: Any) -> Any:
     """An SB3 callback that logs, shows progress, and lets ours save and stop between rollouts."""
     from stable_baselines3.common.callbacks import BaseCallback
@@ -444,44 +373,3 @@ def _losses(model: Any) -> dict[str, float]:
     """What SB3 logged of its last update."""
     named = model.logger.name_to_value if hasattr(model, "_logger") else {}
     return {k.removeprefix("train/"): float(v) for k, v in named.items() if k.startswith("train/")}
-
-
-def _random_states(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """torch's and NumPy's global generators and the action space's, all of which SB3 draws from."""
-    from descant.runs.rngs import rng_state
-
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    arrays = {"torch": torch.get_rng_state(), "numpy": np.asarray(keys)}
-    plain = {"numpy": [kind, int(position), int(has_gauss), float(cached)]}
-    return arrays, plain | {"actions": rng_state(model.action_space.np_random)}
-
-
-def _set_random_states(states: dict[str, Any], model: Any) -> None:
-    from descant.runs.rngs import restore_rng
-
-    torch.set_rng_state(states["arrays"]["torch"])
-    kind, position, has_gauss, cached = states["plain"]["numpy"]
-    np.random.set_state((kind, states["arrays"]["numpy"].numpy(), position, has_gauss, cached))
-    restore_rng(model.action_space.np_random, states["plain"]["actions"])
-
-
-def _last_step(model: Any, returns: Any) -> dict[str, Any]:
-    """What SB3 carries from one rollout to the next."""
-    if model._last_obs is None:
-        return {}
-    starts = model._last_episode_starts
-    observation = model._last_obs if isinstance(model._last_obs, dict) else {"": model._last_obs}
-    kept = {f"last.{k}": np.ascontiguousarray(v) for k, v in observation.items()}
-    return kept | {"returns": returns.copy(), "starts": np.asarray(starts).astype(np.uint8)}
-
-
-def _set_last_step(model: Any, returns: Any, weights: dict[str, Any]) -> None:
-    last = {k: v.numpy() for k, v in _under("last.", weights).items()}
-    if last:
-        model._last_obs = last[""] if set(last) == {""} else last
-        model._last_episode_starts = weights["starts"].numpy().astype(bool)
-        returns[:] = weights["returns"].numpy()
-
-
-def _under(prefix: str, weights: Any) -> dict[str, Any]:
-    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
