@@ -46,8 +46,10 @@ def evaluate_suite(suite: Suite, trained: Sequence[Trained], out: Path) -> dict[
         "entries": entries,
         **_circumstances(),
     }
-    write_atomically(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
-    return results
+    text = json.dumps(results, indent=1) + "\n"
+    write_atomically(out / "results.json", text.encode())
+    written: dict[str, Any] = json.loads(text)  # what `descant report` will read
+    return written
 
 
 def read_results(out: Path) -> dict[str, Any]:
