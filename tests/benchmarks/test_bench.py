@@ -358,6 +358,17 @@ def test_where_every_run_fails_the_report_says_why(
     assert "no_such_option" in (tmp_path / "report.html").read_text()
 
 
+def test_a_suite_may_test_a_cantus_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = replace(
+        TINY, entries=TINY.entries[2:3], test_options={"cantus": "D4 F4 E4 D4", "position": "above"}
+    )
+    monkeypatch.setitem(suites._entries, "own", own)
+    assert main(["bench", "own", "--out", str(tmp_path)]) == 0
+    page = Page((tmp_path / "report.html").read_text())
+    assert len(page.all("audio")) == 1
+    assert (tmp_path / "scores/exact/D4-F4-E4-D4-above.svg").exists()
+
+
 def test_a_broken_checkpoint_stops_the_suite_and_is_left_alone(
     bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
