@@ -50,13 +50,15 @@ def environments() -> None:
 
 
 def names() -> None:
-    """All agents of the catalogue can be made."""
+    """All agents of the catalogue can be made, on the environment that suits them all: it carries a prior."""
     import descant
+    from descant.registry import agents
 
     listed = descant.list_agents()
     assert {"random", "exact", "reinforce", "sb3/ppo"} <= set(listed), listed
     for name in listed:
-        descant.make_agent(name, "descant/Counterpoint-v0")
+        prior = {"prior": "task"} if agents.get(name).needs_prior else {}
+        descant.make_agent(name, "descant/Tokens-v0", **prior)
 
 
 def descant_command(*arguments: str, status: int = 0) -> str:
