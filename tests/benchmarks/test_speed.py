@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -63,12 +62,16 @@ def test_a_missed_bar_shows_and_counts(
     assert ("MISSED" in capsys.readouterr().out) == (not met)
 
 
-def test_a_rate_counts_environment_steps() -> None:
+def test_a_rate_counts_environment_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+
     def step() -> int:
-        time.sleep(0.002)
+        now[0] += 0.25
         return 10
 
-    assert 10 * 7 / 0.01 < speed._rate(step, num_envs=7) < 10 * 7 / 0.002
+    monkeypatch.setattr(speed, "ROUND_SECONDS", 0.9)
+    assert speed._rate(step, num_envs=7) == 7 * 40 / 1.0
 
 
 def test_a_ratio_is_of_ours_over_theirs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from descant.cli import main
 from descant.commands.output import print_verdict
+from descant.music.midi import write_midi
+from descant.music.pitches import parse_line
+from descant.music.scores import counterpoint_score
 from descant.tasks import Finding
 
 from ...playing import SOLUTIONS
@@ -52,6 +56,16 @@ def test_json_has_the_promised_shape(line: str, capsys: pytest.CaptureFixture[st
         assert finding["cost"] >= 0
         assert finding["message"]
     assert found["legal"] == all(f["severity"] != "error" for f in found["findings"])
+
+
+def test_a_midi_file_serves_as_counterpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """C sharp, which MIDI does not spell, is read as the raised leading note."""
+    line = parse_line(SOLUTIONS["dorian", "below"])
+    write_midi(counterpoint_score(line, [None] * len(line), "above"), tmp_path / "line.mid")
+    assert main(check(str(tmp_path / "line.mid"), "--json")) == 0
+    from_file = capsys.readouterr().out
+    assert main(check(SOLUTIONS["dorian", "below"], "--json")) == 0
+    assert capsys.readouterr().out == from_file
 
 
 def test_the_text_marks_and_counts_errors(capsys: pytest.CaptureFixture[str]) -> None:
