@@ -15,28 +15,30 @@ from descant.commands.output import print_json
 from descant.errors import DescantError, did_you_mean
 from descant.registry import suites
 
+from .studies import Study, as_json, print_table, run_study
+
 
 @dataclasses.dataclass
 class Bench:
-    """Run a benchmark: a suite such as quick, or speed, or regret.
+    """Run a benchmark: a suite such as quick, a study such as regret, or speed.
 
     quick trains reinforce and sb3/ppo on generated cantus firmi and puts them between chance and the exact optimum
     on Fux's six, above and below; it leaves a table, report.html, and every counterpoint as MIDI, score and sound.
-    A suite that was stopped goes on when it is asked for again. speed compares the environments with Gymnasium's
-    own CartPole in one run. regret trains agents on Tokens-v0, ten seeds each, and says how many nats they stay from
-    the exact KL-regularised optimum. Exit status 1 where a bar is missed.
+    speed compares with what others have, as ratios in one run. regret trains agents on Tokens-v0, ten seeds each, and
+    says how many nats they stay from the exact KL-regularised optimum. What was stopped goes on when it is asked for
+    again. Exit status 1 where a bar is missed or a run failed.
 
     Example: descant bench quick --out results/quick
     """
 
     suite: Annotated[str, tyro.conf.Positional] = "quick"
-    """quick, speed, regret, or another suite (see: descant list)."""
+    """speed, or a name that descant list shows, or module:attr."""
     out: Path | None = None
     """Results folder; by default results/SUITE."""
     workers: int = 2
     """Training processes at a time, one thread each."""
-    seeds: int = 10
-    """Seeds of regret; a suite says its own."""
+    seeds: int | None = None
+    """How many seeds a study takes, if not its own number; a suite names its seeds."""
     json: bool = False
     """Print JSON."""
 
@@ -44,13 +46,19 @@ class Bench:
         """Run the suite."""
         if self.suite == "speed":
             return self._speed()
-        if self.suite not in (*suites.names(), "regret") and ":" not in self.suite:
-            known = [*suites.names(), "speed", "regret"]
+        if self.suite not in suites.names() and ":" not in self.suite:
+            known = [*suites.names(), "speed"]
             raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, known)}")
         at_least(1, workers=self.workers, seeds=self.seeds)
-        if self.suite == "regret":
-            return self._regret()
-        return self._suite(suites.get(self.suite))
+        suite = suites.get(self.suite)
+        try:
+            return self._study(suite) if isinstance(suite, Study) else self._suite(suite)
+        except KeyboardInterrupt:
+            print(
+                f"stopped; what is done is kept. Go on with: {_again(self, suite.name)}",
+                file=sys.stderr,
+            )
+            return 130
 
     def _speed(self) -> int:
         from .speed import measure, print_speed
@@ -59,12 +67,14 @@ class Bench:
         print_json([dataclasses.asdict(row) for row in rows]) if self.json else print_speed(rows)
         return 0 if all(row.met for row in rows) else 1
 
-    def _regret(self) -> int:
-        from .regret import measure, print_regret
-
-        rows = measure(range(self.seeds), self.workers)
-        print_json([dataclasses.asdict(row) for row in rows]) if self.json else print_regret(rows)
-        return 0 if all(row.met for row in rows) else 1
+    def _study(self, study: Study) -> int:
+        tables = run_study(study, self.out or Path("results") / study.name, self.seeds, self.workers)
+        if self.json:
+            print_json(as_json(tables))
+        else:
+            for table in tables:
+                print_table(table)
+        return 0 if all(table.met and not table.failed for table in tables) else 1
 
     def _suite(self, suite: Any) -> int:
         from .report import write_report
@@ -74,12 +84,7 @@ class Bench:
 
         begin = time.monotonic()
         out = self.out or Path("results") / suite.name
-        try:
-            trained = train_all(runs_of(suite), out, self.workers)
-        except KeyboardInterrupt:
-            again = f"descant bench {self.suite} --out {out}"
-            print(f"stopped; what was learned is kept. Go on with: {again}", file=sys.stderr)
-            return 130
+        trained = train_all(runs_of(suite), out, self.workers)
         results = evaluate_suite(suite, trained, out)
         report = write_report(results, out)
         failed = [t for t in trained if t.error]
@@ -112,6 +117,11 @@ class Report:
 
         print(write_report(read_results(self.results), self.results))
         return 0
+
+
+def _again(bench: Bench, name: str) -> str:
+    seeds = "" if bench.seeds is None else f" --seeds {bench.seeds}"
+    return f"descant bench {bench.suite} --out {bench.out or Path('results') / name}{seeds}"
 
 
 def print_summary(results: dict[str, Any]) -> None:

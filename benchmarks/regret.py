@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,8 @@ from descant.planning import enumerate_task, optimum
 from descant.registry import tasks
 from descant.tasks import Floats
 
-from .board import Board
+from .jobs import Done, Job
+from .studies import Study, Table, errors_of, interval
 
 ENV = "descant/Tokens-v0"
 BAR = 0.05  # nats
@@ -37,39 +36,6 @@ PLAN: tuple[tuple[str, int, dict[str, Any], float | None], ...] = (
     ("rloo", 300_000, KEPT, BAR),
     ("grpo", 300_000, {**KEPT, "scale": "none", "length": "none"}, BAR),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """Regrets of one agent, one a seed; `predicted` is what its own fixed point leaves, where that is known."""
-
-    agent: str
-    steps: int
-    regrets: tuple[float, ...]
-    failed: tuple[str, ...]
-    bar: float | None
-    predicted: float | None = None
-
-    @property
-    def mean(self) -> float:
-        """Of the seeds that did not fail."""
-        return float(np.mean(self.regrets)) if self.regrets else float("nan")
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % t interval of the mean."""
-        from scipy.stats import t
-
-        n = len(self.regrets)
-        if n < 2:
-            return float("nan"), float("nan")
-        half = float(t.ppf(0.975, n - 1)) * float(np.std(self.regrets, ddof=1)) / n**0.5
-        return self.mean - half, self.mean + half
-
-    @property
-    def met(self) -> bool:
-        """Whether no seed failed and every one is under the bar."""
-        return not self.failed and (self.bar is None or max(self.regrets) < self.bar)
 
 
 def regret(agent: Agent, task: Any, c: float) -> float:
@@ -119,51 +85,52 @@ def _maximum(values: Floats, source: Any, count: int) -> Floats:
     return found
 
 
-def train_one(job: tuple[str, int, dict[str, Any], int]) -> tuple[float, str]:
-    """Train one agent on one seed: its regret and "", or NaN and what went wrong."""
-    name, steps, config, seed = job
-    try:
-        agent = make_agent(name, ENV, **config, seed=seed).learn(steps)
-        return regret(agent, tasks.get(ENV)(), C), ""
-    except Exception as error:
-        return float("nan"), f"seed {seed}: {type(error).__name__}: {error}"
+def train_one(agent: str, steps: int, config: dict[str, Any], seed: int) -> float:
+    """Train one agent on one seed: its regret."""
+    return regret(make_agent(agent, ENV, **config, seed=seed).learn(steps), tasks.get(ENV)(), C)
 
 
-def measure(seeds: Sequence[int], workers: int = 2, plan: Any = PLAN) -> list[Row]:
-    """Every agent on every seed, `workers` at a time; a seed that fails is counted, not dropped."""
-    jobs = [(name, steps, config, seed) for name, steps, config, _ in plan for seed in seeds]
-    found: list[tuple[float, str]] = []
-    with Board([("regret", len(jobs))]) as board, ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for result in pool.map(train_one, jobs):
-            found.append(result)
-            board.update(0, len(found))
-    rows = []
-    for i, (name, steps, _, bar) in enumerate(plan):
-        own = found[i * len(seeds) : (i + 1) * len(seeds)]
-        regrets = tuple(value for value, error in own if not error)
-        predicted = predicted_kl_q(tasks.get(ENV)(), C) if name == "kl-q" else None
-        rows.append(Row(name, steps, regrets, tuple(error for _, error in own if error), bar, predicted))
-    return rows
-
-
-def print_regret(rows: Sequence[Row]) -> None:
-    """A table on stdout, and what failed."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="Tokens-v0, 4 tokens x 5 steps, c = 1: regret in nats")
-    for column in ("agent", "steps", "seeds", "mean", "95 % interval", "worst", "bar"):
-        table.add_column(column, justify="left" if column == "agent" else "right")
-    for row in rows:
-        low, high = row.interval
-        bar = f"predicted {row.predicted:.4f}" if row.bar is None else f"< {row.bar:g}"
-        bar += "" if row.met else "  MISSED"
-        seeds = f"{len(row.regrets)}" + (f" + {len(row.failed)} failed" if row.failed else "")
-        worst = f"{max(row.regrets, default=float('nan')):.4f}"
-        table.add_row(
-            row.agent, f"{row.steps:,}", seeds, f"{row.mean:.4f}", f"{low:.4f} to {high:.4f}", worst, bar
+def jobs(seeds: Sequence[int]) -> list[Job]:
+    """Every agent on every seed."""
+    return [
+        Job(
+            f"{agent} seed {seed}",
+            f"{__name__}:train_one",
+            {"agent": agent, "steps": steps, "config": config, "seed": seed},
         )
-    Console().print(table)
-    for row in rows:
-        for error in row.failed:
-            print(f"failed: {row.agent}, {error}")
+        for agent, steps, config, _ in PLAN
+        for seed in seeds
+    ]
+
+
+def tables(done: Sequence[Done], out: Path) -> list[Table]:
+    """A row an agent; every seed must be under the bar, and none may fail."""
+    rows, data, met = [], [], True
+    for agent, steps, _, bar in PLAN:
+        own = [d for d in done if d.job.arguments["agent"] == agent]
+        regrets = [d.value for d in own if not d.error]
+        (mean, low, high), worst = interval(regrets), max(regrets, default=float("nan"))
+        fine = len(regrets) == len(own) and (bar is None or worst < bar)
+        predicted = predicted_kl_q(tasks.get(ENV)(), C) if bar is None else None
+        goal = f"predicted {predicted:.4f}" if bar is None else f"< {bar:g}"
+        failed = f" + {len(own) - len(regrets)} failed" if len(regrets) < len(own) else ""
+        rows.append(
+            (
+                agent,
+                f"{steps:,}",
+                f"{len(regrets)}{failed}",
+                f"{mean:.4f}",
+                f"{low:.4f} to {high:.4f}",
+                f"{worst:.4f}",
+                goal + ("" if fine else "  MISSED"),
+            )
+        )
+        data.append({"agent": agent, "steps": steps, "regrets": regrets, "bar": bar, "predicted": predicted})
+        met = met and fine
+    columns = ("agent", "steps", "seeds", "mean", "95 % interval", "worst", "bar")
+    title = "Tokens-v0, 4 tokens x 5 steps, c = 1: regret in nats"
+    return [Table(title, columns, tuple(rows), data, met, errors_of(done))]
+
+
+REGRET = Study("regret", jobs, tables)
+"""Neural agents against the exact KL-regularised optimum of Tokens-v0, in nats."""

@@ -61,6 +61,7 @@ COMMANDS = {
 
 SUITES = {
     "quick": "descant.benchmarks.suites.quick:QUICK",
+    "regret": "descant.benchmarks.regret:REGRET",
 }
 
 

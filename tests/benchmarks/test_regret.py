@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from descant.benchmarks.regret import ENV, C, Row, log_policy_of, measure, predicted_kl_q, regret, train_one
+from descant.benchmarks.jobs import Done, Job
+from descant.benchmarks.regret import (
+    ENV,
+    PLAN,
+    C,
+    jobs,
+    log_policy_of,
+    predicted_kl_q,
+    regret,
+    tables,
+    train_one,
+)
 from descant.makers import make_agent
 from descant.registry import tasks
 
@@ -30,22 +43,42 @@ def test_a_hard_maximum_must_leave_regret() -> None:
 
 
 def test_learning_lessens_the_regret() -> None:
-    untrained, _ = train_one(("g", 1, {"prior": "task", "c": C}, 0))
-    trained, error = train_one(("g", 3_000, {"prior": "task", "c": C}, 0))
-    assert not error
-    assert trained < 0.1 < untrained
+    untrained = train_one("g", 1, {"prior": "task", "c": C}, 0)
+    assert train_one("g", 3_000, {"prior": "task", "c": C}, 0) < 0.1 < untrained
 
 
-def test_failed_seeds_are_counted_and_shown() -> None:
-    rows = measure([0, 1], workers=1, plan=[("g", 100, {"prior": "task", "c": 0.0}, 0.05)])
-    assert [len(row.failed) for row in rows] == [2]
-    assert "seed 1" in rows[0].failed[1]
-    assert not rows[0].met
+def done_of(values: dict[str, list[float]], error: str = "") -> list[Done]:
+    """What jobs would have found: a value for each seed of each agent."""
+    found = []
+    for agent, own in values.items():
+        for seed, value in enumerate(own):
+            job = Job(f"{agent} seed {seed}", "", {"agent": agent, "seed": seed})
+            found.append(Done(job, None if error else value, 1.0, error))
+    return found
 
 
-def test_a_row_is_met_where_every_seed_is_under_the_bar() -> None:
-    assert Row("psi", 10, (0.01, 0.04), (), 0.05).met
-    assert not Row("psi", 10, (0.01, 0.06), (), 0.05).met
-    low, high = Row("psi", 10, (0.01, 0.03), (), 0.05).interval
-    assert low == pytest.approx(0.02 - 12.7062 * 0.01, abs=1e-4)
-    assert high == pytest.approx(0.02 + 12.7062 * 0.01, abs=1e-4)
+def test_a_bar_is_met_where_every_seed_is_under_it(tmp_path: Path) -> None:
+    agents = [agent for agent, _, _, _ in PLAN]
+    fine = {agent: [0.01, 0.04] for agent in agents}
+    (table,) = tables(done_of(fine), tmp_path)
+    assert table.met
+    assert table.rows[0][:4] == ("psi", "5,000", "2", "0.0250")
+    low, high = (float(end) for end in table.rows[0][4].split(" to "))
+    assert (low, high) == pytest.approx((0.025 - 12.7062 * 0.015, 0.025 + 12.7062 * 0.015), abs=1e-4)
+    (missed,) = tables(done_of(fine | {"ppo": [0.01, 0.06]}), tmp_path)
+    assert not missed.met
+    assert [row[0] for row in missed.rows if "MISSED" in row[-1]] == ["ppo"]
+
+
+def test_failed_seeds_are_counted_and_shown(tmp_path: Path) -> None:
+    agents = {agent: [0.01] for agent, _, _, _ in PLAN if agent != "g"}
+    (table,) = tables([*done_of(agents), *done_of({"g": [0.0, 0.0]}, "out of memory")], tmp_path)
+    assert not table.met
+    assert table.rows[1][2] == "0 + 2 failed"
+    assert table.failed == ("g seed 0: out of memory", "g seed 1: out of memory")
+
+
+def test_there_is_a_job_for_every_seed_of_every_agent() -> None:
+    made = jobs(range(3))
+    assert len({job.key for job in made}) == len(made) == 3 * len(PLAN)
+    assert {job.work for job in made} == {"descant.benchmarks.regret:train_one"}

@@ -1,0 +1,111 @@
+"""A study: a benchmark that is jobs over seeds and a table of what they found, with a bar for each row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from descant.files import write_atomically
+
+from .jobs import Done, Job, run_jobs
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a study found: `rows` of equal length under `columns`, ready to print, and the raw `data` as JSON.
+
+    `met` is False where a bar is missed or a seed failed; `failed` names what failed; `files` were written.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    data: Any
+    met: bool = True
+    failed: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """`jobs(seeds)` says what to run, `tables(done, out)` what came of it; pictures are left in `out`."""
+
+    name: str
+    jobs: Callable[[Sequence[int]], list[Job]]
+    tables: Callable[[list[Done], Path], list[Table]]
+    seeds: int = 10
+
+
+def run_study(study: Study, out: Path, seeds: int | None = None, workers: int = 2) -> list[Table]:
+    """Run what is not done yet; the tables, also written to out/NAME.md and out/NAME.json."""
+    jobs = study.jobs(range(study.seeds if seeds is None else seeds))
+    tables = study.tables(run_jobs(jobs, out, workers), out)
+    write_atomically(out / f"{study.name}.md", "\n\n".join(map(markdown, tables)).encode() + b"\n")
+    write_atomically(out / f"{study.name}.json", (json.dumps(as_json(tables), indent=1) + "\n").encode())
+    return tables
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and its 95 % t interval; NaN for bounds that one value can't give."""
+    from scipy.stats import t
+
+    n = len(values)
+    mean = float(np.mean(values)) if n else float("nan")
+    if n < 2:
+        return mean, float("nan"), float("nan")
+    half = float(t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / n**0.5
+    return mean, mean - half, mean + half
+
+
+def errors_of(done: Sequence[Done]) -> tuple[str, ...]:
+    """A line for each job that failed."""
+    return tuple(f"{d.job.title}: {d.error}" for d in done if d.error)
+
+
+def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Title, data, whether bars were met, failures and files of each table."""
+    return [
+        {
+            "title": table.title,
+            "data": table.data,
+            "met": table.met,
+            "failed": table.failed,
+            "files": [str(file) for file in table.files],
+        }
+        for table in tables
+    ]
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown, its failures below it."""
+    lines = [f"### {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
+    lines += [_line(row) for row in table.rows]
+    if table.failed:
+        lines += ["", *(f"- failed: {failure}" for failure in table.failed)]
+    return "\n".join(lines)
+
+
+def print_table(table: Table) -> None:
+    """The table on stdout, what failed, and where its files lie."""
+    from rich.console import Console
+    from rich.table import Table as Screen
+
+    screen = Screen(title=table.title)
+    for i, column in enumerate(table.columns):
+        screen.add_column(column, justify="right" if i else "left")
+    for row in table.rows:
+        screen.add_row(*row)
+    Console().print(screen)
+    for failure in table.failed:
+        print(f"failed: {failure}")
+    for file in table.files:
+        print(file)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

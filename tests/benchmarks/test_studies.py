@@ -1,0 +1,71 @@
+"""Studies: jobs for each seed, tables as Markdown and JSON, intervals, and the command's exit code."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from descant.benchmarks.jobs import Done, Job
+from descant.benchmarks.studies import Study, Table, interval, markdown, run_study
+from descant.cli import main
+
+
+def _jobs(seeds: Sequence[int]) -> list[Job]:
+    return [Job(f"seed {s}", f"{__name__}:root", {"x": float(4 - s)}) for s in seeds]
+
+
+def _tables(done: list[Done], out: Path) -> list[Table]:
+    rows = tuple((d.job.title, f"{d.value}") for d in done)
+    failed = tuple(d.error for d in done if d.error)
+    return [Table("roots", ("seed", "root|of"), rows, [d.value for d in done], not failed, failed)]
+
+
+def root(x: float) -> float:
+    return math.sqrt(x)
+
+
+ROOTS = Study("roots", _jobs, _tables, seeds=2)
+
+
+@pytest.fixture(autouse=True)
+def _from_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def test_a_study_leaves_its_table_as_markdown_and_as_json(tmp_path: Path) -> None:
+    (table,) = run_study(ROOTS, tmp_path)
+    assert table.rows == (("seed 0", "2.0"), ("seed 1", f"{math.sqrt(3)}"))
+    assert (tmp_path / "roots.md").read_text() == markdown(table) + "\n"
+    (kept,) = json.loads((tmp_path / "roots.json").read_text())
+    assert kept["data"] == [2.0, math.sqrt(3)]
+    assert kept["met"]
+
+
+def test_markdown_is_a_table_with_its_failures_below(tmp_path: Path) -> None:
+    (table,) = run_study(ROOTS, tmp_path, seeds=6)
+    text = markdown(table)
+    assert text.splitlines()[2:4] == ["| seed | root\\|of |", "| --- | --- |"]
+    assert text.endswith("- failed: ValueError: expected a nonnegative input, got -1.0") or "failed: " in text
+
+
+def test_the_exit_code_says_whether_bars_were_met(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"{__name__}:ROOTS"
+    assert main(["bench", name, "--out", str(tmp_path)]) == 0
+    assert "roots" in capsys.readouterr().out
+    assert main(["bench", name, "--out", str(tmp_path), "--seeds", "6", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["failed"]
+
+
+def test_the_interval_is_the_one_of_t() -> None:
+    values = [1.0, 2.0, 4.0]
+    mean, low, high = interval(values)
+    expected = stats.t.interval(0.95, 2, loc=mean, scale=stats.sem(values))
+    assert (low, high) == pytest.approx(expected)
+    assert mean == pytest.approx(7 / 3)
+    assert math.isnan(interval([1.0])[1])
+    assert math.isnan(interval([])[0])
