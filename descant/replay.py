@@ -89,8 +89,8 @@ class ReplayAgent(NeuralAgent):
             return
         for name in self.learned:
             with torch.no_grad():
-                new: list[Tensor] = list(self.networks[name].parameters())
-                old: list[Tensor] = list(self.networks[f"target_{name}"].parameters())
+                new: Any = self.networks[name].weights
+                old: Any = self.networks[f"target_{name}"].weights
                 torch._foreach_lerp_(old, new, 1.0 if hard else self.config.tau)
 
     def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -44,6 +45,11 @@ class Network(nn.Module):
     def recurrent(self) -> bool:
         """Whether it carries a state from step to step."""
         return self.trunk.recurrent
+
+    @cached_property
+    def weights(self) -> list[nn.Parameter]:
+        """All parameters, found once: to walk the modules at every update costs as much as a layer."""
+        return list(self.parameters())
 
     def forward(self, observation: Any) -> dict[str, Tensor]:
         """Heads of a batch of observations [B, ...]: float[B, width] each. Only without recurrence."""
