@@ -28,11 +28,15 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement: `work`, a function "module:name", called with `arguments`; these and its result are JSON."""
+    """One measurement: `work`, a function "module:name", called with `arguments`; these and its result are JSON.
+
+    With `shares`, the work is also told `folder`, OUT/shares: where jobs leave each other what takes long to make.
+    """
 
     title: str
     work: str
     arguments: dict[str, Any]
+    shares: str = ""
 
     @property
     def key(self) -> str:
@@ -62,31 +66,32 @@ def run_jobs(jobs: Sequence[Job], out: Path, workers: int = 2) -> list[Done]:
         board.update(0, len(found))
         if waiting:
             write_atomically(out / "jobs" / ".writable", b"")  # refuse before the work, not after
-            for done in _results(list(waiting.values()), workers):
+            for done in _results(list(waiting.values()), out, workers):
                 _write(done, out)
                 found[done.job.key] = done
                 board.update(0, len(found))
     return [found[job.key] for job in jobs]
 
 
-def call(job: Job) -> Done:
+def call(job: Job, out: Path = Path()) -> Done:
     """Run one job in this process."""
     import torch
 
     torch.set_num_threads(1)
     module, _, name = job.work.partition(":")
+    told = {"folder": str(out / job.shares)} if job.shares else {}
     begin = time.perf_counter()
     try:
-        value, error = getattr(import_module(module), name)(**job.arguments), ""
+        value, error = getattr(import_module(module), name)(**job.arguments, **told), ""
     except Exception as failure:
         value, error = None, f"{type(failure).__name__}: {failure}"
     return Done(job, value, time.perf_counter() - begin, error)
 
 
-def _results(jobs: Sequence[Job], workers: int) -> Iterator[Done]:
+def _results(jobs: Sequence[Job], out: Path, workers: int) -> Iterator[Done]:
     """Results as they come. A worker that is killed fails the jobs that were left, not the benchmark."""
-    with _one_thread(), ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=8) as pool:
-        futures: dict[Future[Done], Job] = {pool.submit(call, job): job for job in jobs}
+    with _one_thread(), ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        futures: dict[Future[Done], Job] = {pool.submit(call, job, out): job for job in jobs}
         try:
             while futures:
                 for future in wait(futures, POLL_SECONDS, "FIRST_COMPLETED").done:

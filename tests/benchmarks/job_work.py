@@ -37,3 +37,8 @@ def sleep(seconds: float) -> float:
     """The seconds slept."""
     time.sleep(seconds)
     return seconds
+
+
+def told(folder: str, value: int) -> list[object]:
+    """What it was told."""
+    return [folder, value]

@@ -66,6 +66,12 @@ def test_other_arguments_are_another_job() -> None:
     assert Job("a", "m:f", {}).key != Job("a", "m:g", {}).key
 
 
+def test_a_job_that_shares_a_folder_is_told_where_it_is(tmp_path: Path) -> None:
+    (done,) = run_jobs([Job("told", f"{HERE}:told", {"value": 1}, shares="made")], tmp_path)
+    assert done.value == [str(tmp_path / "made"), 1]
+    assert Job("a", "m:f", {}, shares="made").key == Job("a", "m:f", {}).key  # where it lies is no argument
+
+
 def test_a_job_says_how_long_it_took() -> None:
     assert call(job("sleep", seconds=0.05)).seconds >= 0.05
 
