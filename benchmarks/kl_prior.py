@@ -1,7 +1,7 @@
 """A prior for counterpoint: a network that has learned, by maximum likelihood, from legal lines drawn uniformly.
 
-Lines are drawn evenly from all strictly legal ones of a cantus firmus, which are counted and not searched: with V(s) the
-log of the number of ways to finish from s, an edge s -> s' is taken with probability exp(V(s') - V(s)). So the best
+Lines are drawn evenly from all strictly legal ones of a cantus firmus, which are counted and not searched: with V(s)
+the log of the number of ways to finish from s, an edge s -> s' is taken with probability exp(V(s') - V(s)). So the best
 likelihood that any model can reach on such lines is known too: log(number of lines) / notes.
 """
 
@@ -37,11 +37,11 @@ HELD_OUT_SEED = 1  # of the pool that measures, other than the one that is learn
 class Lines:
     """Legal lines side by side: observations int16[T, N, W], actions and valid [T, N], masks bool[T, N, A]."""
 
+    log_counts: Floats  # of each line's problem: log of how many legal lines it has, float[N]
     observations: Any
     actions: Ints
     valid: Any
     masks: Any
-    log_counts: Floats  # of each line's problem: log of how many legal lines it has, float[N]
 
     @property
     def notes(self) -> int:
@@ -99,72 +99,74 @@ def legal_lines(task: Any, starts: Any, n: int, rng: np.random.Generator) -> Lin
         steps.append((task.observe(here), action, valid, task.action_mask(here)))
         row = np.where(valid, onward[np.where(valid, row, 0), action], -1)
         valid = row >= 0
-    return Lines(*(np.stack(column) for column in zip(*steps, strict=True)), counts)
+    return Lines(counts, *(np.stack(column) for column in zip(*steps, strict=True)))
 
 
-def training_env(settings: dict[str, Any], num_envs: int, **options: Any) -> Any:
-    """The vector environment that is learned on."""
-    return gymnasium.make_vec(ENV, num_envs=num_envs, pool=settings["pool"], **options)
+def world_options(world: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Options of the environment that is learned on: `generated` cantus firmi, or one of Fux's to write above."""
+    return {"pool": settings["pool"]} if world == "generated" else {"cantus": world, "position": "above"}
 
 
-def held_out(settings: dict[str, Any]) -> tuple[Any, Any]:
-    """A task and `held_out` of its starts, spread over it: cantus firmi that are not learned from, both sides in turn."""
-    wanted = settings["held_out"]
+def measured_on(world: str, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """The task and the starts that policies are measured on: the one there is, or `held_out` generated ones.
+
+    Those are of cantus firmi that are not learned from, spread over a second pool, and of either side in turn.
+    """
+    if world != "generated":
+        task = tasks.get(ENV)(**world_options(world, settings))
+        return task, task.starts()
     learned = {p.cantus for p in tasks.get(ENV)(pool=settings["pool"]).problems.problems}
     task = tasks.get(ENV)(pool=settings["pool"], pool_seed=HELD_OUT_SEED)
     problems = task.problems.problems
     new = [i for i in range(0, len(problems), 2) if problems[i].cantus not in learned]
-    spread = [new[round(k)] for k in np.linspace(0, len(new) - 1, wanted)]
+    spread = [new[round(k)] for k in np.linspace(0, len(new) - 1, settings["held_out"])]
     return task, take_rows(task.starts(), np.array([i + k % 2 for k, i in enumerate(spread)]))
 
 
-def anchors(task: Any, starts: Any) -> tuple[Floats, Floats]:
-    """Return of chance and of the optimum from each start, float[n] each; start by start, to spare memory."""
+def anchors(task: Any, starts: Any) -> list[list[float]]:
+    """Return of chance and of the optimum from each start; start by start, to spare memory."""
     found = []
     for k in range(size(starts)):
         graph = enumerate_task(task, take_rows(starts, [k]))
         found.append((uniform(graph).values[0][0], optimum(graph).values[0][0]))
-    return tuple(np.array(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+    return [[float(value) for value in column] for column in zip(*found, strict=True)]
 
 
-def held_out_lines(settings: dict[str, Any]) -> Lines:
-    """Legal lines of the cantus firmi that are not learned from."""
-    task, starts = held_out(settings)
+def measured_lines(world: str, settings: dict[str, Any]) -> Lines:
+    """Legal lines from the starts that policies are measured on."""
+    task, starts = measured_on(world, settings)
     return legal_lines(task, starts, settings["held_out_lines"], np.random.default_rng([settings["seed"], 1]))
 
 
 def make_prior(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Train the prior in `folder` as a run, with the lines it learned from beside it; what there is to say of it."""
-    env = training_env(settings, 1)
-    task, (test, starts) = env.unwrapped.task, held_out(settings)
+    env = gymnasium.make_vec(ENV, num_envs=1, **world_options("generated", settings))
+    task = env.unwrapped.task  # type: ignore[attr-defined]
     lines = legal_lines(task, task.starts(), settings["lines"], np.random.default_rng([settings["seed"], 0]))
     folder.mkdir(parents=True)
     lines.save(folder / "lines.safetensors")
     own = {k: settings[k] for k in ("hidden", "batch_size", "learning_rate", "patience", "seed")}
-    config = {**own, "data": str(folder / "lines.safetensors")}
-    agent = make_agent("bc", env, **config)
+    agent = make_agent("bc", env, **own, data=str(folder / "lines.safetensors"))
     run = RunFolder.create(folder / "run", {"agent": "bc", "env": ENV, "settings": settings})
     with make_tracker(run) as tracker:
         agent.learn(settings["epochs"] * lines.notes, tracker=tracker)
     agent.save(run.checkpoint_path())
-    chance, best = anchors(test, starts)
-    shown = held_out_lines(settings)
+    shown = measured_lines("generated", settings)
     return {
-        "path": str(run.path),
-        "epochs": agent.iteration,
+        "epochs": agent.iteration,  # type: ignore[attr-defined]
         "notes": lines.notes,
         "nll": shown.nll(agent),
         "nll_of_chance": shown.nll_of_chance(),
         "nll_at_best": shown.nll_at_best(),
-        "anchors": {"random": chance.tolist(), "optimum": best.tolist()},
+        "anchors": {world: anchors(*measured_on(world, settings)) for world in settings["worlds"]},
     }
 
 
 def prior_in(folder: str | Path, settings: dict[str, Any]) -> dict[str, Any]:
     """What `make_prior` says, made by whichever process comes first and read by all others.
 
-    A lock, which the kernel frees when its holder dies, keeps two from making it at once; what a killed one left half made
-    is thrown away.
+    A lock, which the kernel frees when its holder dies, keeps two from making it at once; what a killed one left half
+    made is thrown away.
     """
     home = Path(folder).resolve() / content_hash(settings)[:12]
     facts = home / "facts.json"

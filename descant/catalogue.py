@@ -8,6 +8,7 @@ ENVIRONMENTS = {
     "descant/Counterpoint-v0": "descant.envs.counterpoint:Counterpoint",
     "descant/Tokens-v0": "descant.envs.tokens:Tokens",
     "descant/GridWorld-v0": "descant.envs.gridworld:GridWorld",
+    "descant/Melody-v0": "descant.envs.melody:Melody",
 }
 
 # Steps after which Gymnasium truncates an episode, where a task may never end of itself.
@@ -45,6 +46,7 @@ AGENTS = {
 
 REWARDS = {
     "fux": "descant.rewards.fux:Fux",
+    "rl-tuner": "descant.rewards.rl_tuner:RLTuner",
     "sum": "descant.rewards.sums:WeightedSum",
 }
 
@@ -62,6 +64,8 @@ COMMANDS = {
 SUITES = {
     "quick": "descant.benchmarks.suites.quick:QUICK",
     "regret": "descant.benchmarks.regret:REGRET",
+    "counterpoint": "descant.benchmarks.counterpoint:COUNTERPOINT",
+    "kl-control": "descant.benchmarks.kl_control:KL_CONTROL",
 }
 
 
