@@ -68,7 +68,7 @@ def _notes(path: str | os.PathLike[str]) -> Iterator[tuple[int, int, int]]:
     """Start tick, end tick and MIDI number of each note; one that never ends lasts to the end of the file."""
     sounding: dict[tuple[int, int], int] = {}
     tick = 0
-    for message in _messages(path):
+    for message in read_messages(path)[0]:
         tick += message.time
         if message.type not in {"note_on", "note_off"} or message.channel == DRUM_CHANNEL:
             continue
@@ -81,8 +81,11 @@ def _notes(path: str | os.PathLike[str]) -> Iterator[tuple[int, int, int]]:
         yield start, tick, number
 
 
-def _messages(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """The messages of all tracks in order, `time` in ticks since the one before."""
+def read_messages(path: str | os.PathLike[str]) -> tuple[list[Any], int]:
+    """The messages of all tracks in order, `time` in ticks since the one before, and the ticks of a quarter note.
+
+    DescantError names a file that is missing or damaged.
+    """
     import mido
 
     try:
@@ -91,7 +94,7 @@ def _messages(path: str | os.PathLike[str]) -> Iterator[Any]:
         reason = getattr(error, "strerror", None) or str(error)
         raise DescantError(f"Cannot read {os.fspath(path)!r}: {reason}. Check the path.") from error
     try:
-        messages = list(mido.merge_tracks(mido.MidiFile(file=io.BytesIO(content)).tracks))
+        file = mido.MidiFile(file=io.BytesIO(content))
+        return list(mido.merge_tracks(file.tracks)), int(file.ticks_per_beat)
     except Exception as error:  # mido raises half a dozen types for damaged bytes, some of them its own
         raise DescantError(f"{os.fspath(path)!r} is not a readable MIDI file. {ADVICE}") from error
-    return iter(messages)
