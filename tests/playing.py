@@ -13,16 +13,11 @@ from descant.envs.counterpoint import Counterpoint
 from descant.music.cantus_firmi import FUX, Line, generate
 from descant.music.counterpoint import CANTUS_PITCHES, GAMUT, POSITIONS, actions_of
 from descant.music.pitches import parse_line
+from descant.music.solutions import SOLUTIONS as FUX_SOLUTIONS
 from descant.tasks import Episode, Task
 
-# Fux's own solutions (Gradus ad Parnassum, 1725), by cantus and position.
-SOLUTIONS = {
-    ("dorian", "above"): "A4 A4 G4 A4 B4 C5 C5 B4 D5 C#5 D5",
-    ("phrygian", "above"): "B4 C5 F4 G4 A4 C5 B4 E5 D5 E5",
-    ("lydian", "above"): "F4 E4 C4 F4 F4 G4 A4 G4 C4 F4 E4 F4",
-    ("dorian", "below"): "D3 D3 A3 F3 E3 D3 F3 C4 D4 C#4 D4",
-    ("aeolian", "below"): "A3 A3 G3 F3 E3 E3 D3 C3 G3 A3 G#3 A3",
-}
+# Fux's own lines as text, by cantus and position.
+SOLUTIONS = {problem: " ".join(map(str, line)) for problem, line in FUX_SOLUTIONS.items()}
 RNG = np.random.default_rng(0)  # for tasks that draw nothing
 
 
