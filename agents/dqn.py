@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from descant.buffers import Batch
+from descant.buffers import Batch, ReplayBuffer
 from descant.errors import DescantError
 from descant.policies.categorical import MASKED, chosen
-from descant.policies.encoders import to_tensor
 from descant.policies.heads import DuelingHead
 from descant.policies.networks import Network
 from descant.replay import ReplayAgent, check_replay, tensors
+from descant.sequences import SequenceBatch
 from descant.tasks import Bools
 
 
@@ -83,6 +83,12 @@ class Config:
     """Longest gradient."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the layers."""
+    recurrent: bool = False
+    """Give the network an LSTM, for observations that don't tell all; the replay is of sequences then."""
+    sequence_length: int = 32
+    """Steps in a sequence: best a whole episode, where there are no longer ones."""
+    burn_in: int = 0
+    """Steps in front of a sequence that begins within an episode, to renew the state that was stored."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -137,11 +143,12 @@ class DQN(ReplayAgent):
 
     name: ClassVar[str] = "dqn"
     Config: ClassVar[type[Any]] = Config
+    supports_recurrence: ClassVar[bool] = True
 
     def build(self) -> dict[str, Network]:
         """The values and their targets."""
         actions = int(self.action_space.n)
-        network = Network(self.observation_space, {"q": actions}, self.config.hidden)
+        network = Network(self.observation_space, {"q": actions}, self.config.hidden, self.config.recurrent)
         if self.config.dueling:
             network.heads["q"] = DuelingHead(network.trunk.out_features, actions)
         return self.with_targets({"policy": network})
@@ -157,16 +164,17 @@ class DQN(ReplayAgent):
     ) -> tuple[Tensor, Any]:
         """Log-probabilities float[N, A] of the acting policy, exploration included; its best action is greedy."""
         with torch.inference_mode():
-            values = self.networks["policy"](to_tensor(observation))["q"]
+            heads, state = self.heads_of("policy", observation, starts, state)
+            values = heads["q"]
             if masks is not None:
                 values = values.masked_fill(~torch.as_tensor(masks), MASKED)
             if self.config.exploration == "boltzmann":
-                return torch.log_softmax(values / self.config.temperature, dim=-1), None
-            return epsilon_greedy(values, self.epsilon), None
+                return torch.log_softmax(values / self.config.temperature, dim=-1), state
+            return epsilon_greedy(values, self.epsilon), state
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step towards the targets of a batch; priorities follow its errors."""
-        assert self.buffer is not None
+        assert isinstance(self.buffer, ReplayBuffer)
         network, target = self.networks["policy"], self.networks["target_policy"]
         columns = tensors(batch)
         if self.config.lr_schedule == "linear":
@@ -180,6 +188,22 @@ class DQN(ReplayAgent):
         loss = q_loss(values, goal, columns["weights"])
         norm = self.descend(loss)
         self.buffer.update_priorities(batch.indices, (goal - values.detach()).numpy().astype(np.float64))
+        return {"loss": float(loss.detach()), "q": float(values.detach().mean()), "grad_norm": norm}
+
+    def update_sequences(self, batch: SequenceBatch) -> dict[str, float]:
+        """The same on sequences: what follows a step is found further along."""
+        network, target, columns = self.networks["policy"], self.networks["target_policy"], batch.columns
+        if self.config.lr_schedule == "linear":
+            self.set_learning_rate(self.config.learning_rate * self.left)
+        along = batch.through(network, "policy")["q"]
+        with torch.no_grad():
+            valued = batch.through(target, "policy")["q"][batch.onward]
+            judged = along.detach()[batch.onward] if self.config.double else valued
+            following = next_values(judged, valued, columns["next_masks"], self.config.double)
+            goal = td_target(columns["rewards"], columns["discounts"], columns["terminated"], following)
+        values = chosen(along[batch.places], columns["actions"])
+        loss = q_loss(values, goal, columns["weights"])
+        norm = self.descend(loss)
         return {"loss": float(loss.detach()), "q": float(values.detach().mean()), "grad_norm": norm}
 
     def extra_record(self) -> dict[str, float]:

@@ -20,9 +20,9 @@ from torch import Tensor
 from descant.buffers import Batch
 from descant.errors import DescantError
 from descant.policies.categorical import chosen, entropy, masked_log_softmax
-from descant.policies.encoders import to_tensor
 from descant.policies.networks import Network
 from descant.replay import ReplayAgent, check_replay, tensors
+from descant.sequences import SequenceBatch
 from descant.tasks import Bools
 
 from .dqn import q_loss, td_target
@@ -64,6 +64,12 @@ class Config:
     """Longest gradient of each network."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the layers of each network."""
+    recurrent: bool = False
+    """Give each network an LSTM, for observations that don't tell all; the replay is of sequences then."""
+    sequence_length: int = 32
+    """Steps in a sequence: best a whole episode, where there are no longer ones."""
+    burn_in: int = 0
+    """Steps in front of a sequence that begins within an episode, to renew the state that was stored."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -88,13 +94,15 @@ class OffPolicyAC(ReplayAgent):
 
     name: ClassVar[str] = "off-policy-ac"
     Config: ClassVar[type[Any]] = Config
+    supports_recurrence: ClassVar[bool] = True
     learned: ClassVar[tuple[str, ...]] = ("policy", "critic")
 
     def build(self) -> dict[str, Network]:
         """The actor, the critic, and their targets."""
-        actions, space, hidden = int(self.action_space.n), self.observation_space, self.config.hidden
-        networks = {"policy": Network(space, {"policy": actions}, hidden)}
-        return self.with_targets(networks | {"critic": Network(space, {"q": actions}, hidden)})
+        actions, space, config = int(self.action_space.n), self.observation_space, self.config
+        form = (config.hidden, config.recurrent)
+        networks = {"policy": Network(space, {"policy": actions}, *form)}
+        return self.with_targets(networks | {"critic": Network(space, {"q": actions}, *form)})
 
     @property
     def alpha(self) -> float:
@@ -114,8 +122,29 @@ class OffPolicyAC(ReplayAgent):
             following = soft_value(acting, networks["target_critic"](onward)["q"], self.alpha)
             goal = td_target(columns["rewards"], columns["discounts"], columns["terminated"], following)
         values = networks["critic"](columns["observations"])["q"]
-        error = q_loss(chosen(values, columns["actions"]), goal, columns["weights"])
         logits = networks["policy"](columns["observations"])["policy"]
+        return self._descend_both(values, logits, goal, columns)
+
+    def update_sequences(self, batch: SequenceBatch) -> dict[str, float]:
+        """The same on sequences: what follows a step is found further along."""
+        columns, networks = batch.columns, self.networks
+        if self.config.lr_schedule == "linear":
+            self.set_learning_rate(self.config.learning_rate * self.left)
+        with torch.no_grad():
+            acting = batch.through(networks["target_policy"], "policy")["policy"][batch.onward]
+            acting = masked_log_softmax(acting, columns["next_masks"])
+            valued = batch.through(networks["target_critic"], "critic")["q"][batch.onward]
+            following = soft_value(acting, valued, self.alpha)
+            goal = td_target(columns["rewards"], columns["discounts"], columns["terminated"], following)
+        values = batch.through(networks["critic"], "critic")["q"][batch.places]
+        logits = batch.through(networks["policy"], "policy")["policy"][batch.places]
+        return self._descend_both(values, logits, goal, columns)
+
+    def _descend_both(
+        self, values: Tensor, logits: Tensor, goal: Tensor, columns: dict[str, Any]
+    ) -> dict[str, float]:
+        """Values and logits float[B, A] of critic and actor with gradients, targets float[B]."""
+        error = q_loss(chosen(values, columns["actions"]), goal, columns["weights"])
         log_probs = masked_log_softmax(logits, columns["masks"])
         loss = actor_loss(log_probs, values, self.alpha)
         norm = self.descend(loss + error)
@@ -127,8 +156,19 @@ class OffPolicyAC(ReplayAgent):
     ) -> tuple[Tensor, Any]:
         """Log-probabilities float[N, A] of the actor."""
         with torch.inference_mode():
-            logits = self.networks["policy"](to_tensor(observation))["policy"]
-            return masked_log_softmax(logits, None if masks is None else torch.as_tensor(masks)), None
+            heads, state = self.heads_of("policy", observation, starts, state)
+            mask = None if masks is None else torch.as_tensor(masks)
+            return masked_log_softmax(heads["policy"], mask), state
+
+    def acting_step(
+        self, observation: Any, masks: Bools | None, starts: Bools, state: Any
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        """As of the policy; a critic with memory looks on, for the state it will begin a sequence with."""
+        log_probs, state = self.policy_step(observation, masks, starts, state)
+        if self.config.recurrent:
+            with torch.inference_mode():
+                _, state = self.heads_of("critic", observation, starts, state)
+        return log_probs, None, state
 
     def extra_record(self) -> dict[str, float]:
         """Weight of entropy, and updates so far."""

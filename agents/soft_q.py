@@ -21,6 +21,7 @@ from descant.policies.encoders import to_tensor
 from descant.policies.networks import Network
 from descant.priors import Prior, make_prior
 from descant.replay import ReplayAgent, check_replay, tensors
+from descant.sequences import SequenceBatch
 from descant.shells import make_task
 from descant.tasks import Bools
 
@@ -66,6 +67,12 @@ class SoftConfig:
     """Longest gradient."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the layers."""
+    recurrent: bool = False
+    """Give the network an LSTM, for observations that don't tell all; the replay is of sequences then."""
+    sequence_length: int = 32
+    """Steps in a sequence: best a whole episode, where there are no longer ones."""
+    burn_in: int = 0
+    """Steps in front of a sequence that begins within an episode, to renew the state that was stored."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -85,6 +92,7 @@ class SoftQ(ReplayAgent):
     where `adds_prior`, log p is added to what it gives.
     """
 
+    supports_recurrence: ClassVar[bool] = True
     needs_prior: ClassVar[bool] = True
     adds_prior: ClassVar[bool] = True
 
@@ -98,7 +106,9 @@ class SoftQ(ReplayAgent):
             )
         if self.env is not None:
             self._set_prior(self.env)
-        network = Network(self.observation_space, {"q": int(self.action_space.n)}, config.hidden)
+        network = Network(
+            self.observation_space, {"q": int(self.action_space.n)}, config.hidden, config.recurrent
+        )
         begun = getattr(config, "initialize", False) and begin_as(network, self.prior)
         self.residual = self.adds_prior and not begun
         if not begun:  # values of 0, so that the first policy is the prior
@@ -107,26 +117,52 @@ class SoftQ(ReplayAgent):
 
     def _set_prior(self, env: Any) -> None:
         self.prior = make_prior(self.config.prior, env)
-        networks = getattr(self.prior, "networks", {})
-        if any(network.recurrent for network in networks.values()):
+        if self._prior_remembers and not self.config.recurrent:
             raise DescantError(
-                "A recurrent prior does not fit replay of single steps: train one without memory."
+                "A recurrent prior does not fit replay of single steps: set recurrent, or train a prior without "
+                "memory."
             )
 
+    @property
+    def _prior_remembers(self) -> bool:
+        return any(network.recurrent for network in getattr(self.prior, "networks", {}).values())
+
+    def initial_state(self, rows: int) -> dict[str, Any]:
+        """That of the values, and of a prior with memory."""
+        prior: Any = self.prior
+        own = super().initial_state(rows)
+        return {**own, "prior": prior.initial_state(rows)} if self._prior_remembers else own
+
     def log_prior(self, observation: Any, masks: Bools) -> Tensor:
-        """float32[n, A] of the prior over the allowed actions; `MASKED` elsewhere."""
-        assert self.prior is not None
+        """float32[n, A] of a prior without memory over the allowed actions; `MASKED` elsewhere."""
+        return self._prior_step(observation, masks, np.zeros(len(masks), bool), None)[0]
+
+    def ask_prior(self, observation: Any, masks: Bools, state: Any) -> Tensor:
+        """float32[n, A] of the prior, going on from `state`; `MASKED` where not allowed."""
+        return self._prior_step(observation, masks, np.zeros(len(masks), bool), state)[0]
+
+    def _prior_step(self, observation: Any, masks: Bools, starts: Bools, state: Any) -> tuple[Tensor, Any]:
+        """The prior over the allowed actions, float32[n, A], and the state after."""
+        prior: Any = self.prior
         going = masks.any(axis=1, keepdims=True)  # where an episode has ended nothing may be allowed
-        log_prior = np.where(masks, self.prior.log_probs(observation, None, masks | ~going), MASKED)
+        if self._prior_remembers:
+            state = {} if state is None else state
+            found, after = prior.policy_step(observation, masks | ~going, starts, state.get("prior"))
+            log_prior, state = np.where(masks, found.numpy(), MASKED), {**state, "prior": after}
+        else:
+            log_prior = np.where(masks, prior.log_probs(observation, None, masks | ~going), MASKED)
         if not (log_prior[masks] > MASKED / 2).all():
             raise DescantError(
                 "The prior gives an allowed action no probability, so the KL to it has no bound: smooth the prior."
             )
-        return torch.as_tensor(log_prior, dtype=torch.float32)
+        return torch.as_tensor(log_prior, dtype=torch.float32), state
 
     def values(self, network: Network, observation: Any, log_prior: Tensor) -> Tensor:
         """Action values float[n, A], log p among them where it is added."""
-        values: Tensor = network(to_tensor(observation))["q"]
+        return self.beside(network(to_tensor(observation))["q"], log_prior)
+
+    def beside(self, values: Tensor, log_prior: Tensor) -> Tensor:
+        """Action values float[n, A] of what the network gave: log p is added where it did not begin as the prior."""
         return values + log_prior if self.residual else values
 
     @abstractmethod
@@ -143,16 +179,30 @@ class SoftQ(ReplayAgent):
     def policy_step(
         self, observation: Any, masks: Bools | None, starts: Bools, state: Any
     ) -> tuple[Tensor, Any]:
-        """Log-probabilities float[N, A] of the acting policy."""
+        """Log-probabilities float[N, A] of the acting policy; the prior is asked where it takes part."""
+        asked = self.residual or not self.adds_prior
+        log_probs, _, state = self._step(observation, masks, starts, state, asked)
+        return log_probs, state
+
+    def acting_step(
+        self, observation: Any, masks: Bools | None, starts: Bools, state: Any
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        """Log-probabilities float[N, A] of the acting policy and of the prior."""
+        return self._step(observation, masks, starts, state, True)
+
+    def _step(
+        self, observation: Any, masks: Bools | None, starts: Bools, state: Any, asked: bool
+    ) -> tuple[Tensor, Tensor, Any]:
         with torch.inference_mode():
-            rows = len(starts)
-            allowed = (
-                np.ones((rows, int(self.action_space.n)), bool) if masks is None else np.asarray(masks, bool)
-            )
-            log_prior = self.log_prior(observation, allowed) if self.prior is not None else torch.zeros(1)
-            values = self.values(self.networks["policy"], observation, log_prior)
-            values = values.masked_fill(~torch.as_tensor(allowed), MASKED)
-            return torch.log_softmax(self.policy_logits(values, log_prior), dim=-1), None
+            everything = (len(starts), int(self.action_space.n))
+            allowed = np.ones(everything, bool) if masks is None else np.asarray(masks, bool)
+            log_prior = torch.zeros(1)
+            if asked:
+                log_prior, state = self._prior_step(observation, allowed, starts, state)
+            heads, state = self.heads_of("policy", observation, starts, state)
+            values = self.beside(heads["q"], log_prior).masked_fill(~torch.as_tensor(allowed), MASKED)
+            log_probs = torch.log_softmax(self.policy_logits(values, log_prior), dim=-1)
+            return log_probs, log_prior, state
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step towards the targets of a batch."""
@@ -169,6 +219,24 @@ class SoftQ(ReplayAgent):
         values = chosen(
             self.values(self.networks["policy"], batch.observations, log_prior), columns["actions"]
         )
+        return self._descend_to(goal, values, columns)
+
+    def update_sequences(self, batch: SequenceBatch) -> dict[str, float]:
+        """The same on sequences: what follows a step is found further along, and so is the prior of both."""
+        columns, log_prior, next_prior = batch.columns, batch.log_prior, batch.next_prior
+        assert log_prior is not None
+        assert next_prior is not None
+        if self.config.lr_schedule == "linear":
+            self.set_learning_rate(self.config.learning_rate * self.left)
+        with torch.no_grad():
+            following = batch.through(self.networks["target_policy"], "policy")["q"][batch.onward]
+            following = self.beside(following, next_prior).masked_fill(~columns["next_masks"], MASKED)
+            goal = self.targets(columns, chosen(log_prior, columns["actions"]), following, next_prior)
+        values = self.beside(batch.through(self.networks["policy"], "policy")["q"][batch.places], log_prior)
+        return self._descend_to(goal, chosen(values, columns["actions"]), columns)
+
+    def _descend_to(self, goal: Tensor, values: Tensor, columns: dict[str, Any]) -> dict[str, float]:
+        """One step that brings values float[B] nearer to float[B]."""
         loss = q_loss(values, goal, columns["weights"])
         norm = self.descend(loss)
         return {"loss": float(loss.detach()), "q": float(values.detach().mean()), "grad_norm": norm}

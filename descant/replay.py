@@ -18,7 +18,16 @@ from descant.neural import TERMS_EVERY, NeuralAgent, under
 from descant.policies.categorical import sample
 from descant.policies.encoders import to_tensor
 from descant.policies.networks import Network
+from descant.policies.trunks import LSTMTrunk
 from descant.rollouts import Collector, Rollout
+from descant.sequences import (
+    SequenceBatch,
+    SequenceBuffer,
+    Trace,
+    check_sequences,
+    flat_state,
+    whole_state,
+)
 from descant.tasks import Bools, Ints
 
 if TYPE_CHECKING:
@@ -33,7 +42,8 @@ class ReplayAgent(NeuralAgent):
 
     A subclass names the networks in `learned` and does one gradient step in `update`. An iteration collects
     `train_freq` steps of every row and then makes `gradient_steps` updates, once `learning_starts` steps are in.
-    Batches are drawn by a generator made of seed and iteration; the buffer is part of a checkpoint.
+    Batches are drawn by a generator made of seed and iteration; the buffer is part of a checkpoint. With `recurrent` it
+    holds sequences (`descant.sequences`), and `update_sequences` learns from them.
     """
 
     learned: ClassVar[tuple[str, ...]] = ("policy",)
@@ -41,19 +51,30 @@ class ReplayAgent(NeuralAgent):
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         self.prior: Prior | None = None
         super().__init__(env, config, spaces)
+        self.memory: Any = None if env is None else self.initial_state(env.num_envs)  # of the actor
+        self.trace = Trace()
         self.buffer = None if env is None else self._make_buffer(env)
         self.updates = 0
         self.left = 1.0  # of the training; 1 at its beginning
         self.log = Log(1 if env is None else env.num_envs)
         self._begun = False
 
-    def _make_buffer(self, env: Environment) -> ReplayBuffer:
+    def _make_buffer(self, env: Environment) -> ReplayBuffer | SequenceBuffer:
         config = self.config
+        if getattr(config, "recurrent", False):
+            return self._make_sequences(env)
         alpha = config.priority_alpha if getattr(config, "prioritized", False) else None
         sizes = (int(self.action_space.n), config.buffer_size, env.num_envs)
         return ReplayBuffer(
             self.observation_space, *sizes, config.gamma, getattr(config, "n_steps", 1), alpha=alpha
         )
+
+    def _make_sequences(self, env: Environment) -> SequenceBuffer:
+        config, actions = self.config, int(self.action_space.n)
+        sizes = (actions, config.buffer_size, self.memory, config.sequence_length, config.burn_in)
+        ask = None if self.prior is None else self.ask_prior
+        n_steps = getattr(config, "n_steps", 1)
+        return SequenceBuffer(self.observation_space, *sizes, config.gamma, n_steps, ask=ask)
 
     def with_targets(self, networks: dict[str, Network]) -> dict[str, Network]:
         """The networks, and a frozen copy of each learned one, called "target_" and its name."""
@@ -69,6 +90,10 @@ class ReplayAgent(NeuralAgent):
     @abstractmethod
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step on a batch; losses to log."""
+
+    def update_sequences(self, batch: SequenceBatch) -> dict[str, float]:
+        """The same on a batch of sequences; losses to log."""
+        raise NotImplementedError(f"{self.name} learns from single steps.")
 
     def descend(self, loss: Tensor) -> float:
         """One step of the optimisers down the loss, gradients clipped; their norm. Then the targets follow."""
@@ -99,28 +124,34 @@ class ReplayAgent(NeuralAgent):
         self._begin(collector)
         self.left = self.progress_left(total_timesteps)
         collector.watch_terms(self.log.windows % TERMS_EVERY == 0)
+        self.trace = Trace()
         rollout = collector.steps(self.config.train_freq, self.actor())
+        self.trace.states.append(self.memory)
         if not np.isfinite(rollout.rewards[rollout.valid]).all():
             raise DescantError(
                 f"A reward is not finite after step {self.num_timesteps}: mend the environment's reward. The last "
                 "checkpoint is as it was."
             )
-        self.buffer.add_rollout(rollout, self._cut_masks(rollout))
+        if isinstance(self.buffer, SequenceBuffer):
+            self.buffer.add_rollout(rollout, self._cut_masks(rollout), self.trace)
+        else:
+            self.buffer.add_rollout(rollout, self._cut_masks(rollout))
         self.num_timesteps += rollout.steps
         self.log.add(rollout)
         if rollout.steps and self.num_timesteps >= self.config.learning_starts and len(self.buffer):
             self._learn_from(self.buffer)
         if self.log.steps < LOG_STEPS and self.num_timesteps < total_timesteps:
             return {}
-        return self.log.close(self.prior) | self.extra_record()
+        return self.log.close() | self.extra_record()
 
-    def _learn_from(self, buffer: ReplayBuffer) -> None:
+    def _learn_from(self, buffer: Any) -> None:
         rng = np.random.default_rng([self.config.seed, self.iteration])
         beta = getattr(self.config, "priority_beta", 1.0)
         for _ in range(self.config.gradient_steps):
             # Importance weights make up for priorities fully at the end of the training.
             batch = buffer.sample(rng, self.config.batch_size, beta + (1 - beta) * (1 - self.left))
-            self.log.add_losses(self.update(batch))
+            learn = self.update if isinstance(batch, Batch) else self.update_sequences
+            self.log.add_losses(learn(batch))
 
     def extra_record(self) -> dict[str, float]:
         """What else there is to log."""
@@ -145,12 +176,41 @@ class ReplayAgent(NeuralAgent):
         """How a collector acts: draws from the acting policy, whose log-probabilities the KL meter reads."""
 
         def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
-            log_probs, _ = self.policy_step(observation, masks, starts, None)
-            if self.prior is not None:
-                self.log.seen.append((observation, masks, log_probs.numpy()))
+            self.trace.states.append(self.memory)
+            log_probs, log_prior, self.memory = self.acting_step(observation, masks, starts, self.memory)
+            if log_prior is not None:
+                self.trace.log_prior.append(log_prior.numpy())
+                self.log.seen.append((masks, log_probs.numpy(), log_prior.numpy()))
             return sample(log_probs, self.generator).numpy()
 
         return act
+
+    def initial_state(self, rows: int) -> dict[str, Any]:
+        """The recurrent state of each network that has one, at the beginning of episodes."""
+        trunks = {name: self.networks[name].trunk for name in self.learned}
+        return {n: trunk.initial_state(rows) for n, trunk in trunks.items() if isinstance(trunk, LSTMTrunk)}
+
+    def acting_step(
+        self, observation: Any, masks: Bools | None, starts: Bools, state: Any
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        """What `policy_step` says while collecting; in between, the prior's log-probabilities float32[N, A] or None."""
+        log_probs, state = self.policy_step(observation, masks, starts, state)
+        return log_probs, None, state
+
+    def heads_of(
+        self, name: str, observation: Any, starts: Bools, state: Any
+    ) -> tuple[dict[str, Tensor], Any]:
+        """Heads of a network for one step, and the states after it: by network, where there is memory."""
+        network = self.networks[name]
+        if not network.recurrent:
+            return network(to_tensor(observation)), state
+        state = {} if state is None else state
+        heads, own = network.step(to_tensor(observation), torch.as_tensor(starts), state.get(name))
+        return heads, {**state, name: own}
+
+    def ask_prior(self, observation: Any, masks: Bools, state: Any) -> Tensor:
+        """Log-probabilities float32[n, A] of the prior, about -1e9 where masked, `state` as `memory` has it."""
+        raise NotImplementedError(f"{self.name} has no prior.")
 
     def parts(self) -> Parts:
         """Networks, moments, the collector's place; the replay, and episodes under way."""
@@ -161,6 +221,7 @@ class ReplayAgent(NeuralAgent):
             arrays, state["replay"] = self.buffer.parts()
             weights |= {f"replay.{name}": value for name, value in arrays.items()}
             weights |= {"log.returns": self.log.returns, "log.lengths": self.log.lengths}
+            weights |= {f"memory.{name}": value for name, value in flat_state(self.memory).items()}
         return Parts(weights, state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -177,6 +238,8 @@ class ReplayAgent(NeuralAgent):
                 f"This checkpoint was trained on {rows} environments, not {len(self.log.returns)}: make as many."
             )
         self.buffer.restore(arrays, checkpoint.state["replay"])
+        memory = {name: value.numpy() for name, value in under("memory.", checkpoint.weights).items()}
+        self.memory = whole_state(memory) if memory else self.memory
         self.log.returns = checkpoint.weights["log.returns"].numpy().copy()
         self.log.lengths = checkpoint.weights["log.lengths"].numpy().copy()
 
@@ -196,8 +259,8 @@ class Log:
         self.means: dict[str, list[float]] = {}
         self.terms: dict[str, float] = {}
         self.seen: list[
-            tuple[Any, Bools | None, Any]
-        ] = []  # observation, masks, log-probabilities of each step
+            tuple[Bools | None, Any, Any]
+        ] = []  # masks, log-probabilities of policy and prior at each step
         self.actions: list[tuple[Ints, Bools]] = []  # taken, and whether the step happened
 
     def forget_unfinished(self) -> None:
@@ -226,35 +289,25 @@ class Log:
         for name, value in losses.items():
             self.means.setdefault(name, []).append(value)
 
-    def close(self, prior: Prior | None) -> dict[str, float]:
-        """The record, the KL to the prior in it if there is one; begins anew."""
+    def close(self) -> dict[str, float]:
+        """The record, the KL to the prior in it if there was one; begins anew."""
         record = {name: float(np.mean(values)) for name, values in self.means.items()}
         if self.finished:
             record |= {"return": float(np.mean(self.finished)), "return_std": float(np.std(self.finished))}
         record |= {f"terms/{n}": total / max(len(self.finished), 1) for n, total in self.terms.items()}
-        if prior is not None and self.seen and self.steps:
-            record |= self._meter(prior)
+        if self.seen and self.steps:
+            record |= self._meter()
         self.windows += 1
         self._open()
         return record
 
-    def _meter(self, prior: Prior) -> dict[str, float]:
+    def _meter(self) -> dict[str, float]:
         """Exact and sampled KL of the acting policy to the prior, over the steps since the last record."""
         actions, valid = (np.concatenate(columns) for columns in zip(*self.actions, strict=True))
-        masks = (
-            None if self.seen[0][1] is None else np.concatenate([m for _, m, _ in self.seen if m is not None])
-        )
-        if masks is not None:  # where there is no way on, there is no policy either
-            valid = valid & masks.any(axis=1)
-            masks = masks | ~masks.any(axis=1, keepdims=True)
-        log_prior = prior.log_probs(_joined([seen for seen, _, _ in self.seen]), None, masks)
-        return meter(np.concatenate([log for _, _, log in self.seen]), log_prior, actions, valid)
-
-
-def _joined(observations: list[Any]) -> Any:
-    if isinstance(observations[0], dict):
-        return {key: _joined([o[key] for o in observations]) for key in observations[0]}
-    return np.concatenate(observations)
+        if self.seen[0][0] is not None:  # where there is no way on, there is no policy either
+            valid = valid & np.concatenate([m.any(axis=1) for m, _, _ in self.seen if m is not None])
+        policy, prior = (np.concatenate([step[i] for step in self.seen]).astype(np.float64) for i in (1, 2))
+        return meter(policy, prior, actions, valid)
 
 
 def _stacked(observations: list[Any]) -> Any:
@@ -282,5 +335,7 @@ def check_replay(config: Any) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise DescantError(f"{name} must be 1 or more, not {getattr(config, name)}.")
+    if hasattr(config, "recurrent"):
+        check_sequences(config)
     if config.learning_rate <= 0 or not config.hidden:
         raise DescantError("learning_rate must be positive, and hidden name a width at least.")
