@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from descant.errors import DescantError
 from descant.neural import NeuralAgent, pick
@@ -14,7 +16,7 @@ from descant.planning import enumerate_task, optimum
 from descant.rollouts import Rollout
 from descant.tasks import Bools, Floats, Ints, size, take_rows
 
-MAX_PROBLEMS = 512  # as many plans as fit into memory
+MAX_PROBLEMS = 4096  # as many plans as fit into memory: one of a cantus firmus takes half a megabyte
 
 
 class Teacher(Protocol):
@@ -79,9 +81,9 @@ class ExactTeacher:
                 f"{task.name} has {size(self.starts)} starts here, too many to plan for each (at most {MAX_PROBLEMS}): "
                 "make the environment with fewer, such as pool=32."
             )
-        keys = self._keys(task.observe(self.starts)).tolist()
-        self.problem_of = {key: i for i, key in enumerate(keys)}
-        self.tables: dict[int, list[tuple[Any, Bools]]] = {}
+        begun = _bytes(task.observe(self.starts), task.observation_space)
+        self.problem_of = {row.tobytes(): i for i, row in enumerate(begun)}
+        self.tables: dict[int, list[Table]] = {}
         self.start()
 
     def start(self) -> None:
@@ -91,37 +93,34 @@ class ExactTeacher:
 
     def probabilities(self, observation: Any, masks: Bools | None, starts: Bools) -> Floats:
         """Even over the best actions, float[N, A]; even over all in a row whose episode has ended."""
-        keys = self._keys(observation)
+        seen = _bytes(observation, self.task.observation_space)
         if self.problem is None or self.depth is None:
-            self.problem, self.depth = np.full(len(keys), -1), np.zeros(len(keys), np.int64)
+            self.problem, self.depth = np.full(len(seen), -1), np.zeros(len(seen), np.int64)
         begun = np.flatnonzero(starts)
-        self.problem[begun] = [self.problem_of.get(keys[row].item(), -1) for row in begun]
+        self.problem[begun] = [self.problem_of.get(seen[row].tobytes(), -1) for row in begun]
         self.depth[begun] = 0
-        best = np.ones((len(keys), self.actions), bool)
+        best = np.ones((len(seen), self.actions), bool)
         for problem, depth in set(zip(self.problem.tolist(), self.depth.tolist(), strict=True)):
             rows = np.flatnonzero((self.problem == problem) & (self.depth == depth))
-            best[rows] = self._best(problem, depth, keys[rows])
+            best[rows] = self._best(problem, depth, seen[rows])
         self.depth = self.depth + 1
         if masks is not None:  # where there is no way on, nothing that is not allowed either
             best = np.where((best & masks).any(axis=1, keepdims=True), best & masks, best)
         share: Floats = best / best.sum(axis=1, keepdims=True)
         return share
 
-    def _best(self, problem: int, depth: int, keys: Any) -> Bools:
-        """The best actions in the states of these keys, bool[n, A]."""
-        everything = np.ones((len(keys), self.actions), bool)
+    def _best(self, problem: int, depth: int, seen: Any) -> Bools:
+        """The best actions in the states that look like this, uint8[n, B]: bool[n, A]."""
         if problem < 0:
-            return everything
+            return np.ones((len(seen), self.actions), bool)
         if problem not in self.tables:
             self.tables[problem] = self._plan(problem)
         if depth >= len(self.tables[problem]):
-            return everything
-        known, best = self.tables[problem][depth]
-        place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-        return np.where((known[place] == keys)[:, None], best[place], everything)
+            return np.ones((len(seen), self.actions), bool)
+        return self.tables[problem][depth].best(seen, self.actions)
 
-    def _plan(self, problem: int) -> list[tuple[Any, Bools]]:
-        """By step: the keys of all states there, sorted, and their best actions bool[n, A]."""
+    def _plan(self, problem: int) -> list[Table]:
+        """A table of each step."""
         plan = optimum(enumerate_task(self.task, take_rows(self.starts, [problem])))
         tables = []
         for depth, layer in enumerate(plan.graph.layers):
@@ -129,15 +128,46 @@ class ExactTeacher:
             edges = plan.best(depth)
             best[layer.source[edges], layer.action[edges]] = True
             best[~best.any(axis=1)] = True  # no way on: nothing is better than anything
-            keys = self._keys(self.task.observe(layer.states))
-            order = np.argsort(keys)
-            tables.append((keys[order], best[order]))
+            tables.append(
+                make_table(_bytes(self.task.observe(layer.states), self.task.observation_space), best)
+            )
         return tables
 
-    def _keys(self, observation: Any) -> Any:
-        """One bytes object for each row, of one length."""
-        flat = _bytes(observation, self.task.observation_space)
-        return np.ascontiguousarray(flat).view(f"S{flat.shape[1]}")[:, 0]
+
+@dataclass(frozen=True)
+class Table:
+    """The best actions in all states of one step: a few bytes a state, for there are many of them.
+
+    Only the bytes in which the states look different are kept of each; what they share is kept once.
+    """
+
+    shared: NDArray[np.uint8]  # [B], one of the states
+    differ: Bools  # [B], which bytes are not the same in all of them
+    keys: Any  # those bytes of each state, sorted
+    bits: NDArray[np.uint8]  # the best actions of each, packed
+
+    def best(self, seen: NDArray[np.uint8], actions: int) -> Bools:
+        """bool[n, A] for uint8[n, B]; everything for what is none of these states."""
+        keys = _joined(seen, self.differ)
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        known = (self.keys[place] == keys) & (seen == self.shared)[:, ~self.differ].all(axis=1)
+        best = np.unpackbits(self.bits[place], axis=1, count=actions).astype(bool)
+        best[~known] = True
+        return best
+
+
+def make_table(states: NDArray[np.uint8], best: Bools) -> Table:
+    """The table of states uint8[n, B] and their best actions bool[n, A]."""
+    differ: Bools = (states != states[0]).any(axis=0)
+    keys = _joined(states, differ)
+    order = np.argsort(keys)
+    return Table(states[0].copy(), differ, keys[order], np.packbits(best[order], axis=1))
+
+
+def _joined(states: NDArray[np.uint8], columns: Bools) -> Any:
+    """Some columns of each row as one bytes object, behind one byte of our own: there may be none."""
+    chosen = np.concatenate([np.ones((len(states), 1), np.uint8), states[:, columns]], axis=1)
+    return np.ascontiguousarray(chosen).view(f"S{chosen.shape[1]}")[:, 0]
 
 
 def _bytes(observation: Any, space: Any) -> Any:

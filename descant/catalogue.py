@@ -66,6 +66,7 @@ SUITES = {
     "regret": "descant.benchmarks.regret:REGRET",
     "counterpoint": "descant.benchmarks.counterpoint:COUNTERPOINT",
     "kl-control": "descant.benchmarks.kl_control:KL_CONTROL",
+    "imitation": "descant.benchmarks.imitation:IMITATION",
 }
 
 
