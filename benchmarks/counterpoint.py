@@ -29,8 +29,10 @@ POOL = 8192  # generated cantus firmi that training draws from
 BAR = 0.97  # mean score of each seed; and every line without error
 ENOUGH = 3  # agents that must clear both bars on every seed
 TIE = 1e-9  # log-probabilities nearer than this are equal
-# Agent, environment steps, settings that differ from its defaults.
-FADING = {"gamma": 0.9, "ent_coef_final": 0.02}  # entropy counts much at first, so that rare bars are met
+# Agent, environment steps, settings that differ from its defaults. Entropy counts much at first, so that bars which are
+# rare are met often enough to learn from, and little at last.
+WHOLE = {"collect": "episodes", "num_envs": 256, "gamma": 0.9, "ent_coef": 1.0, "ent_coef_final": 0.01}
+CLIPPED = {"num_envs": 512, "n_steps": 16, "n_epochs": 3, "minibatch_size": 2048, "gamma": 0.9}
 REPLAY = {
     "num_envs": 64,
     "gamma": 0.9,
@@ -41,8 +43,8 @@ REPLAY = {
 }
 PLAN: tuple[tuple[str, int, dict[str, Any]], ...] = (
     ("reinforce", 4_500_000, {}),
-    ("actor-critic", 4_500_000, {**FADING, "num_envs": 256, "collect": "episodes", "ent_coef": 1.0}),
-    ("ppo", 1_500_000, {**FADING, "num_envs": 256, "n_steps": 16, "n_epochs": 4, "ent_coef": 0.5}),
+    ("actor-critic", 6_000_000, WHOLE),
+    ("ppo", 2_500_000, {**CLIPPED, "ent_coef": 0.5, "ent_coef_final": 0.02}),
     ("dqn", 400_000, REPLAY),
 )
 ANCHORS = ("random", "exact")
