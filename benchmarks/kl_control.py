@@ -3,7 +3,7 @@
 One prior, learned from legal lines of counterpoint; one agent, tuned from it on the reward `fux` with the same budget:
 by plain reward maximisation, with weights held (l2-sp, ewc), or with the KL to the prior taken from the reward.
 Measured beside the exact frontier, for generated cantus firmi on others than were learned from. The bar: no other
-method has more reward than KL control of the same seed at the same KL, beyond the interval over seeds.
+method has more reward than KL control of the same seed at the same KL (`reward_at`), beyond the interval over seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import gymnasium
 from descant.makers import make_agent
 
 from .jobs import Done, Job
-from .kl_frontier import Point, exact_points, hull, reward_at
+from .kl_frontier import Point, exact_points, reward_at
 from .kl_measure import measure
 from .kl_picture import draw
 from .kl_prior import ENV, load_prior, measured_on, prior_in, world_options
@@ -47,13 +47,13 @@ TUNING: dict[str, Any] = {
     "ent_coef_final": 0.0,
     "hidden": PRIOR["hidden"],
 }
-CS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+CS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.0003)
 TARGET = {"kl_coef": 0.03, "kl_target": 0.1, "kl_gain": 0.5}
 # Method, what is varied, and the agent's options.
 METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("none", "", {}),
-    *(("l2-sp", f"{x:g}", {"penalty": "l2-sp", "penalty_coef": x}) for x in (0.01, 0.1, 1.0, 10.0)),
-    *(("ewc", f"{x:g}", {"penalty": "ewc", "penalty_coef": x}) for x in (1.0, 10.0, 100.0, 1000.0)),
+    *(("l2-sp", f"{x:g}", {"penalty": "l2-sp", "penalty_coef": x}) for x in (0.01, 0.1, 1.0)),
+    *(("ewc", f"{x:g}", {"penalty": "ewc", "penalty_coef": x}) for x in (10.0, 100.0, 1000.0)),
     *(("KL", f"c = {c:g}", {"kl_coef": c}) for c in CS),
     ("KL", "to 0.1 a note", TARGET),
 )
@@ -168,7 +168,7 @@ def world_table(world: str, runs: list[Done], prior: Done, exact: Done, out: Pat
         values = (f"{prior.value[name]:.{digits}f}" for name, digits in MEASURES)
         rows.append(("the prior", "", "", *values, ""))
     start: Point = (0.0, exact.value[0][1]) if exact.value else (0.0, float("-inf"))
-    fronts = {seed: hull([start, *points]) for seed, points in controlled(runs).items()}
+    fronts = {seed: [start, *points] for seed, points in controlled(runs).items()}
     for method, strength, options in METHODS:
         own = [d for d in runs if d.job.arguments["config"] == TUNING | options]
         fine = {d.job.arguments["seed"]: d.value for d in own if not d.error}

@@ -1,9 +1,7 @@
 """The frontier of reward against KL: the exact one, and the one that policies reach.
 
-Exact: of all policies with that much KL(pi || p), the greatest mean reward is that of pi_c = p exp(R / c) / Z for some
-c (the KL-regularised optimum, one for each start with the same c). Reached: the upper concave hull of points, with the
-prior among them: what lies between two of them is reached by taking one or the other by lot for each line, whose KL is
-no more than the mean of theirs.
+Of all policies with that much KL(pi || p), the greatest mean reward is that of pi_c = p exp(R / c) / Z for some c, the
+KL-regularised optimum: one for each start, with the same c.
 """
 
 from __future__ import annotations
@@ -45,25 +43,13 @@ def expected(graph: Graph, log_policy: Sequence[Floats], log_prior: Sequence[Flo
     return total
 
 
-def hull(points: Sequence[Point]) -> list[Point]:
-    """Corners of the smallest concave function that is nowhere below the points, by KL, up to the greatest reward."""
-    corners: list[Point] = []
-    for point in sorted(points, key=lambda p: (p[0], -p[1])):
-        if corners and point[1] <= corners[-1][1]:  # more KL for no more reward
-            continue
-        while len(corners) > 1 and _slope(corners[-2], corners[-1]) <= _slope(corners[-1], point):
-            corners.pop()
-        corners.append(point)
-    return corners
+def reward_at(points: Sequence[Point], kl: float) -> float:
+    """Reward at that KL on straight lines between points in order of KL; beyond the last of them its own.
 
-
-def reward_at(corners: Sequence[Point], kl: float) -> float:
-    """The hull's reward at that KL; left of it that of its first corner, right of it that of its last."""
-    return float(np.interp(kl, [p[0] for p in corners], [p[1] for p in corners]))
-
-
-def _slope(a: Point, b: Point) -> float:
-    return (b[1] - a[1]) / max(b[0] - a[0], 1e-300)
+    What lies between two is reached by taking one policy or the other by lot for each line.
+    """
+    xs, ys = zip(*sorted(points), strict=True)
+    return float(np.interp(kl, xs, ys))
 
 
 def _log_prior(prior: Agent, task: Any, layer: Layer) -> Floats:
