@@ -23,6 +23,7 @@ from descant.benchmarks.counterpoint import (
     train_one,
 )
 from descant.benchmarks.jobs import Done, Job
+from descant.evaluation import evaluate
 from descant.makers import make_agent
 from descant.music.counterpoint import actions_of
 from descant.music.solutions import solved_problems
@@ -84,6 +85,14 @@ def test_the_anchors_are_what_they_are_known_to_be() -> None:
     assert chance["agreement"] < 0.06 < 0.4 < exact["agreement"] < 0.7
     assert 0 < exact["warnings"] < chance["warnings"]
     assert chance["worst"] < chance["score"]
+
+
+def test_warnings_are_the_findings_that_are_no_errors() -> None:
+    outcomes = evaluate(make_agent("random", ENV), TWELVE)
+    errors = sum(outcome.metrics["errors"] for outcome in outcomes)
+    findings = sum(len(outcome.findings) for outcome in outcomes)
+    assert 0 < errors < findings
+    assert measure(make_agent("random", ENV), TWELVE)["warnings"] == findings - errors
 
 
 def test_training_draws_generated_cantus_firmi_and_is_measured_on_fuxs_twelve(
