@@ -25,8 +25,9 @@ class Bench:
     quick trains reinforce and sb3/ppo on generated cantus firmi and puts them between chance and the exact optimum
     on Fux's six, above and below; it leaves a table, report.html, and every counterpoint as MIDI, score and sound.
     speed compares with what others have, as ratios in one run. regret trains agents on Tokens-v0, ten seeds each, and
-    says how many nats they stay from the exact KL-regularised optimum. What was stopped goes on when it is asked for
-    again. Exit status 1 where a bar is missed or a run failed.
+    says how many nats they stay from the exact KL-regularised optimum. kl-control tunes a prior on a reward, plainly,
+    with penalties on weights and with KL control, and shows what is forgotten. What was stopped goes on when it is
+    asked for again. Exit status 1 where a bar is missed or a run failed.
 
     Example: descant bench quick --out results/quick
     """
