@@ -64,6 +64,46 @@ def clipped_value_loss(values: Tensor, old: Tensor, returns: Tensor, clip_range:
     return 0.5 * error.mean()
 
 
+# Log-probabilities before and now: of all actions, float[B, A] each, and of the action taken, float[B] each.
+Moved = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class Steps:
+    """What gradient steps say. How far they moved is worked out an epoch at a time, which costs less."""
+
+    def __init__(self, clip_range: float) -> None:
+        self.clip_range = clip_range
+        self.records: list[dict[str, float]] = []
+        self.left = False  # the last one was too far
+        self._moved: list[Moved] = []
+        self._far: list[tuple[int, float, float]] = []  # steps, KL and share clipped, of each epoch
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return len(self.records)
+
+    def add(self, record: dict[str, float], moved: Moved, left: bool) -> None:
+        """Count one."""
+        self.records.append(record)
+        self._moved.append(moved)
+        self.left = left
+
+    def close(self) -> None:
+        """An epoch is over."""
+        old, now, old_taken, taken = (torch.cat(columns) for columns in zip(*self._moved, strict=True))
+        clipped = ((taken - old_taken).exp() - 1).abs().gt(self.clip_range)
+        self._far.append((len(old), float(kl_loss(old, now).mean()), float(clipped.float().mean())))
+        self._moved = []
+
+    def means(self) -> dict[str, float]:
+        """What there is to log."""
+        steps, kl, clipped = np.array(self._far).T
+        means = {name: float(np.mean([r[name] for r in self.records])) for name in self.records[0]}
+        weights = steps / steps.sum()
+        return means | {"kl_old": float(weights @ kl), "clip_fraction": float(weights @ clipped)}
+
+
 class PPO(OnPolicy):
     """Clipped policy gradient on rollouts that go on; feed-forward or LSTM, masks honoured throughout."""
 
@@ -87,18 +127,18 @@ class PPO(OnPolicy):
         columns = self.columns(
             batch, advantages=advantages, returns=returns, values=batch.values, old=batch.log_policy
         )
-        records: list[dict[str, float]] = []
+        steps = Steps(config.clip_range)
         for _ in range(config.n_epochs):
             for part, heads in self.parts_of(batch, columns, config.minibatch_size):
-                records.append(self.gradient_step(part, heads, ent_coef, self.control.coef / scale))
-                if self.too_far(records[-1]["kl_old"]):
+                steps.add(*self.gradient_step(part, heads, ent_coef, self.control.coef / scale))
+                if steps.left:
                     break
-            if self.too_far(records[-1]["kl_old"]):
+            steps.close()
+            if steps.left:
                 break
         spread = max(float(returns[rollout.valid].var()), 1e-12)
         explained = 1 - float(raw[rollout.valid].var()) / spread
-        means = {name: float(np.mean([r[name] for r in records])) for name in records[0]}
-        return batch.record | means | {"explained_variance": explained, "updates": float(len(records))}
+        return batch.record | steps.means() | {"explained_variance": explained, "updates": float(steps.count)}
 
     def too_far(self, kl: float) -> bool:
         """Whether KL(old || pi) says to leave a rollout."""
@@ -106,24 +146,23 @@ class PPO(OnPolicy):
 
     def gradient_step(
         self, part: dict[str, Tensor], heads: dict[str, dict[str, Tensor]], ent_coef: float, kl_coef: float
-    ) -> dict[str, float]:
-        """One step on a minibatch, unless its policy is too far from the old one; what there is to log."""
+    ) -> tuple[dict[str, float], Moved, bool]:
+        """One step on a minibatch; what there is to log, what moved, and whether it is too far to learn from."""
         config = self.config
         log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
-        old, spread = chosen(part["old"], part["actions"]), entropy(log_probs)
+        old, spread = chosen(part["old"], part["actions"]), entropy(log_probs).mean()
         now = chosen(log_probs, part["actions"])
-        with torch.no_grad():
-            moved = float(kl_loss(part["old"], log_probs).mean())
-            clipped = float(((now - old).exp() - 1).abs().gt(config.clip_range).float().mean())
+        moved = (part["old"], log_probs.detach(), old, now.detach())
         policy = clipped_loss(now, old, part["advantages"], config.clip_range)
         values = heads[self.critic]["value"][:, 0]
         error = clipped_value_loss(values, part["values"], part["returns"], config.clip_range_vf)
-        record = {"policy_loss": policy, "value_loss": error, "entropy": spread.mean()}
+        record = {"policy_loss": policy, "value_loss": error, "entropy": spread}
         numbers = {name: float(value.detach()) for name, value in record.items()}
-        numbers |= {"kl_old": moved, "clip_fraction": clipped}
-        if self.too_far(moved):
-            return numbers | {"grad_norm": 0.0} | ({"penalty": 0.0} if self.penalty.on else {})
-        loss = policy - ent_coef * spread.mean() + (config.vf_coef if config.shared else 1.0) * error
+        if config.target_kl and self.too_far(float(kl_loss(*moved[:2]).mean())):
+            return numbers | {"grad_norm": 0.0} | ({"penalty": 0.0} if self.penalty.on else {}), moved, True
+        loss = policy + (config.vf_coef if config.shared else 1.0) * error
+        if ent_coef:
+            loss = loss - ent_coef * spread
         if "log_prior" in part:
             loss = loss + kl_coef * kl_loss(log_probs, part["log_prior"]).mean()
         for optimizer in self.optimizers.values():
@@ -133,4 +172,4 @@ class PPO(OnPolicy):
         numbers["grad_norm"] = self.clip(list(self.networks.values()))
         for optimizer in self.optimizers.values():
             optimizer.step()
-        return numbers
+        return numbers, moved, False

@@ -192,19 +192,28 @@ class OnPolicy(KeepingAgent):
             starts = np.cumsum([0, *sizes[:-1]])
             parts = [_rows(seen, slice(a, a + n)) for a, n in zip(starts, sizes, strict=True) if n]
             found = [_value(network(part)) for part in parts]
+            values = np.concatenate(found).reshape(rollout.valid.shape)
             last = _value(network(to_tensor(rollout.last_observation)))
+            if not rollout.resets_at_once:
+                return values, last, _next_of(rollout.cut, values, last)
             cut = (
                 _value(network(to_tensor(_stack(rollout.cut_observations)))) if len(rollout.cut) else last[:0]
             )
-        return np.concatenate(found).reshape(rollout.valid.shape), last, cut
+        return values, last, cut
 
     def _recurrent_values(
         self, network: Network, rollout: Rollout, state: State | None
     ) -> tuple[Floats, Floats, Floats]:
-        """The same step by step, since what was cut off is seen with the memory of its own row and time."""
+        """The same with memory: step by step where what was cut off is not in the rollout, but had a memory too."""
         values, cut = [], np.zeros(len(rollout.cut))
         going_on = torch.zeros(rollout.valid.shape[1], dtype=torch.bool)
         seen = to_tensor(rollout.observations)
+        if not rollout.resets_at_once:
+            heads, state = network.sequence(seen, torch.as_tensor(rollout.starts), state)
+            if state is not None and self.critic != "policy":
+                self.memory[self.critic] = state
+            last = _value(network.step(to_tensor(rollout.last_observation), going_on, state)[0])
+            return _value(heads), last, _next_of(rollout.cut, _value(heads), last)
         for t, starts in enumerate(torch.as_tensor(rollout.starts)):
             heads, state = network.step(_rows(seen, t), starts, state)
             values.append(_value(heads))
@@ -286,6 +295,12 @@ def row_parts(
             whole, _ = network.sequence(_rows(seen, (slice(None), rows)), starts[:, rows], own)
             heads[name] = {kind: head[mine] for kind, head in whole.items()}
         yield {name: tensor[:, rows][mine] for name, tensor in tensors.items()}, heads
+
+
+def _next_of(cut: Ints, values: Floats, last: Floats) -> Floats:
+    """Values float[K] one step after each (step, row): there NEXT_STEP environments show what was seen last."""
+    found: Floats = np.concatenate([values, last[None]])[cut[:, 0] + 1, cut[:, 1]]
+    return found
 
 
 def _value(heads: dict[str, Tensor]) -> Floats:

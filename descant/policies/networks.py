@@ -54,8 +54,12 @@ class Network(nn.Module):
     def forward(self, observation: Any) -> dict[str, Tensor]:
         """Heads of a batch of observations [B, ...]: float[B, width] each. Only without recurrence."""
         assert isinstance(self.trunk, MLPTrunk)
-        features = self.trunk(self.encoder(observation))
-        return {kind: head(features) for kind, head in self.heads.items()}
+        features = self.trunk.forward(self.encoder.forward(observation))
+        return self._headed(features)
+
+    def _headed(self, features: Tensor) -> dict[str, Tensor]:
+        """Heads of features [..., width]; by `forward`, since to call a module costs more than a small layer."""
+        return {kind: head.forward(features) for kind, head in self.heads.items()}
 
     def sequence(
         self, observation: Any, starts: Tensor, state: State | None = None
@@ -70,7 +74,7 @@ class Network(nn.Module):
             out, state = self.trunk(features.view(steps, rows, -1), starts, state)
         else:
             out = self.trunk(features).view(steps, rows, -1)
-        return {kind: head(out) for kind, head in self.heads.items()}, state
+        return self._headed(out), state
 
     def step(
         self, observation: Any, starts: Tensor, state: State | None
