@@ -18,7 +18,6 @@ from descant.optimizers import Adam
 from descant.policies.categorical import masked_log_softmax, sample
 from descant.policies.encoders import flatten_time, to_tensor
 from descant.policies.networks import Network
-from descant.policies.trunks import LSTMTrunk
 from descant.rollouts import Collector, Rollout
 from descant.tasks import Bools, Floats, Ints
 
@@ -132,8 +131,8 @@ class NeuralAgent(Agent):
 
     def initial_state(self, rows: int) -> Any:
         """The recurrent state at the beginning of episodes, where the policy has one."""
-        trunk = self.networks["policy"].trunk
-        return trunk.initial_state(rows) if isinstance(trunk, LSTMTrunk) else None
+        trunk: Any = self.networks["policy"].trunk
+        return trunk.initial_state(rows) if trunk.recurrent else None
 
     def logits(self, heads: dict[str, Tensor]) -> Tensor:
         """Logits of the acting policy from the "policy" network's heads: float[..., A]."""

@@ -18,7 +18,6 @@ from descant.neural import TERMS_EVERY, NeuralAgent, under
 from descant.policies.categorical import sample
 from descant.policies.encoders import to_tensor
 from descant.policies.networks import Network
-from descant.policies.trunks import LSTMTrunk
 from descant.rollouts import Collector, Rollout
 from descant.sequences import (
     SequenceBatch,
@@ -71,7 +70,8 @@ class ReplayAgent(NeuralAgent):
 
     def _make_sequences(self, env: Environment) -> SequenceBuffer:
         config, actions = self.config, int(self.action_space.n)
-        sizes = (actions, config.buffer_size, self.memory, config.sequence_length, config.burn_in)
+        own = {name: self.memory[name] for name in self.learned}  # of a prior, what it says is kept
+        sizes = (actions, config.buffer_size, own, config.sequence_length, config.burn_in)
         ask = None if self.prior is None else self.ask_prior
         n_steps = getattr(config, "n_steps", 1)
         return SequenceBuffer(self.observation_space, *sizes, config.gamma, n_steps, ask=ask)
@@ -187,8 +187,8 @@ class ReplayAgent(NeuralAgent):
 
     def initial_state(self, rows: int) -> dict[str, Any]:
         """The recurrent state of each network that has one, at the beginning of episodes."""
-        trunks = {name: self.networks[name].trunk for name in self.learned}
-        return {n: trunk.initial_state(rows) for n, trunk in trunks.items() if isinstance(trunk, LSTMTrunk)}
+        trunks: dict[str, Any] = {name: self.networks[name].trunk for name in self.learned}
+        return {name: trunk.initial_state(rows) for name, trunk in trunks.items() if trunk.recurrent}
 
     def acting_step(
         self, observation: Any, masks: Bools | None, starts: Bools, state: Any

@@ -58,14 +58,14 @@ class SequenceBatch:
         """All heads of a network along the chunks, float[(T + 1) * B, width] each, from the state kept for `name`."""
         steps = next(iter(_flat(self.observations, "").values()))
         starts = torch.zeros(steps.shape[:2], dtype=torch.bool)
-        heads, _ = network.sequence(self.observations, starts, self.states[name])
+        heads, _ = network.sequence(self.observations, starts, self.states.get(name))
         return {kind: head.flatten(0, 1) for kind, head in heads.items()}
 
 
 class SequenceBuffer:
     """The last chunks of a vector environment of `num_envs` rows, as many as `capacity` steps make.
 
-    `states` is the actor's recurrent state at an episode's beginning, of as many rows; `ask` the prior, whose
+    `states` are those of the networks that learn, at an episode's beginning, of as many rows; `ask` is the prior, whose
     log-probabilities are kept with each step so that no update needs to run it.
     """
 
@@ -85,7 +85,7 @@ class SequenceBuffer:
         self.space, self.gamma, self.n_steps, self.ask = space, gamma, n_steps, ask
         self.length, self.burn_in, self.width = length, burn_in, length + burn_in
         begin = flat_state(states)
-        rows = len(next(iter(begin.values())))
+        rows, self._named = len(next(iter(begin.values()))), tuple(states)
         every = leaves(space, "observations") | {"masks": ((actions,), np.dtype(bool))}
         if ask is not None:
             every["log_prior"] = ((actions,), np.dtype(np.float32))
@@ -133,7 +133,7 @@ class SequenceBuffer:
         now |= {"actions": rollout.actions, "rewards": rollout.rewards}
         if self.ask is not None:
             now["log_prior"] = trace.log_prior
-        states = [flat_state(state) for state in trace.states]
+        states = [flat_state({n: state[n] for n in self._named}) for state in trace.states]
         for t in range(len(rollout.actions)):
             self._add(rollout, t, {n: value[t] for n, value in now.items()}, states[t])
             following = {n: value[t] for n, value in later.items()}
@@ -150,7 +150,7 @@ class SequenceBuffer:
         again = rows[place == self.length] if self.burn_in else rows[:0]  # where the next chunk will begin
         keep = ~rollout.starts[t]
         for name, value in state.items():
-            waiting[f"state.{name}"][fresh] = value[fresh] * keep[fresh].reshape(-1, *[1] * (value.ndim - 1))
+            waiting[f"state.{name}"][fresh] = value[fresh] * keep[fresh, None, None]
             waiting[f"next_state.{name}"][again] = value[again]
         for name, value in now.items():
             waiting[name][place, rows] = value[rows]
@@ -264,21 +264,23 @@ class SequenceBuffer:
             column[:] = arrays[f"waiting.{name}"]
 
 
-# Recurrent states: (h, c) of an LSTM, float[1, N, width] each, in dicts by name that may lie in each other.
+# Recurrent states: (h, c) of an LSTM, float[*, N, *] each, in dicts by name that may lie in each other.
 
 
 def flat_state(state: Any, name: str = "") -> dict[str, Any]:
-    """Its arrays [N, ...] by name, such as "policy.0"."""
-    return {key: value[0].numpy() for key, value in _flat(state, name).items()}
+    """Its arrays [N, *, *] by name, such as "policy.0"."""
+    return {key: value.movedim(1, 0).numpy() for key, value in _flat(state, name).items()}
 
 
 def whole_state(arrays: Mapping[str, Any]) -> Any:
     """The reverse of `flat_state`; tensors of its own."""
     if "" in arrays:
-        return torch.tensor(arrays[""])[None]
+        return torch.tensor(arrays[""]).movedim(0, 1).contiguous()
     names = dict.fromkeys(key.split(".")[0] for key in arrays)
     parts = {n: whole_state(_under(n, arrays)) for n in names}
-    return tuple(parts.values()) if all(name.isdigit() for name in names) else parts
+    if not all(name.isdigit() for name in names):
+        return parts
+    return tuple(parts[name] for name in sorted(parts, key=int))  # a file has them in any order
 
 
 def rows_of(state: Any, rows: Ints) -> Any:
@@ -327,7 +329,9 @@ def _tensor(column: Any) -> Tensor:
 def check_sequences(config: Any) -> None:
     """DescantError for settings of replay by sequences that can't work."""
     if config.sequence_length < 1 or not 0 <= config.burn_in <= config.sequence_length:
-        raise DescantError("sequence_length must be 1 or more, and burn_in lie between 0 and sequence_length.")
+        raise DescantError(
+            "sequence_length must be 1 or more, and burn_in lie between 0 and sequence_length."
+        )
     if config.recurrent and config.buffer_size < config.sequence_length:
         raise DescantError(
             f"buffer_size must hold a sequence at least: set it to {config.sequence_length} or more, or lower "
