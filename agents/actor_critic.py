@@ -16,10 +16,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from descant.control import kl_loss
 from descant.errors import DescantError
 from descant.on_policy import Batch, OnPolicy, OnPolicyConfig
-from descant.policies.categorical import chosen, entropy, masked_log_softmax
+from descant.policies.categorical import chosen, entropy, logit_gradient, masked_log_softmax
 from descant.returns import gae, n_step_returns
 from descant.rollouts import Collector
 from descant.tasks import Floats
@@ -63,7 +62,7 @@ def actor_loss(log_probs: Tensor, advantages: Tensor) -> Tensor:
 
 def critic_loss(values: Tensor, returns: Tensor) -> Tensor:
     """Half the mean squared error, a scalar, from float[B] each."""
-    return 0.5 * ((values - returns) ** 2).mean()
+    return 0.5 * torch.nn.functional.mse_loss(values, returns)
 
 
 class ActorCritic(OnPolicy):
@@ -99,25 +98,26 @@ class ActorCritic(OnPolicy):
             returns = batch.rollout.returns(config.gamma)
         columns = self.columns(batch, advantages=advantages, returns=returns)
         (part, heads), *_ = self.parts_of(batch, columns, WHOLE, shuffle=False)
-        log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
-        policy = actor_loss(chosen(log_probs, part["actions"]), part["advantages"])
         error = critic_loss(heads[self.critic]["value"][:, 0], part["returns"])
-        spread = entropy(log_probs).mean()
-        loss = policy - ent_coef * spread + (config.vf_coef if config.shared else 1.0) * error
-        if "log_prior" in part:
-            loss = loss + self.control.coef / scale * kl_loss(log_probs, part["log_prior"]).mean()
-        record = self.step(loss)
+        with torch.no_grad():
+            log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
+            policy = actor_loss(chosen(log_probs, part["actions"]), part["advantages"])
+            spread, prior = entropy(log_probs).mean(), part.get("log_prior")
+            coefs = (ent_coef, 0.0 if prior is None else self.control.coef / scale, prior)
+            gradient = logit_gradient(log_probs, part["actions"], part["advantages"], *coefs)
+        weighted = config.vf_coef * error if config.shared else error
+        record = self.step([heads["policy"]["policy"], weighted], [gradient, None])
         for name, value in (("policy_loss", policy), ("value_loss", error), ("entropy", spread)):
             record[name] = float(value.detach())
         unexplained = float((returns - batch.values)[valid].var())
         record["explained_variance"] = 1 - unexplained / max(float(returns[valid].var()), 1e-12)
         return batch.record | record
 
-    def step(self, loss: Tensor) -> dict[str, float]:
-        """One step down a loss and the penalty on weights; what there is to log."""
+    def step(self, ends: list[Tensor], gradients: list[Tensor | None]) -> dict[str, float]:
+        """One step down losses, or down what has a gradient, and the penalty on weights; what there is to log."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(ends, gradients)
         record = self.add_penalty() | {"grad_norm": self.clip(list(self.networks.values()))}
         for optimizer in self.optimizers.values():
             optimizer.step()

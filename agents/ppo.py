@@ -20,7 +20,7 @@ from torch import Tensor
 from descant.control import kl_loss
 from descant.errors import DescantError
 from descant.on_policy import Batch, OnPolicy, OnPolicyConfig
-from descant.policies.categorical import chosen, entropy, masked_log_softmax
+from descant.policies.categorical import chosen, entropy, logit_gradient, masked_log_softmax
 from descant.returns import gae
 from descant.rollouts import Collector
 
@@ -55,13 +55,22 @@ def clipped_loss(log_probs: Tensor, old: Tensor, advantages: Tensor, clip_range:
     return -torch.minimum(ratio * advantages, clipped * advantages).mean()
 
 
+def clipped_weights(
+    log_probs: Tensor, old: Tensor, advantages: Tensor, clip_range: float
+) -> tuple[Tensor, Tensor]:
+    """Weights w float[B], such that `clipped_loss` has the gradient of mean -w log pi(a), and the loss itself."""
+    ratio = (log_probs - old).exp()
+    plain = ratio * advantages
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range) * advantages
+    return torch.where(plain <= clipped, plain, 0.0), -torch.minimum(plain, clipped).mean()
+
+
 def clipped_value_loss(values: Tensor, old: Tensor, returns: Tensor, clip_range: float) -> Tensor:
     """Half the mean squared error, or of the worse of value and value held near the old one; from float[B] each."""
-    error = (values - returns) ** 2
-    if clip_range:
-        near = old + (values - old).clamp(-clip_range, clip_range)
-        error = torch.maximum(error, (near - returns) ** 2)
-    return 0.5 * error.mean()
+    if not clip_range:
+        return 0.5 * torch.nn.functional.mse_loss(values, returns)
+    near = old + (values - old).clamp(-clip_range, clip_range)
+    return 0.5 * torch.maximum((values - returns) ** 2, (near - returns) ** 2).mean()
 
 
 # Log-probabilities before and now: of all actions, float[B, A] each, and of the action taken, float[B] each.
@@ -124,9 +133,9 @@ class PPO(OnPolicy):
         raw = gae(rollout, batch.values, batch.following, config.gamma, config.gae_lambda)
         advantages, scale = self.scaled(batch, raw)
         returns = raw + batch.values
-        columns = self.columns(
-            batch, advantages=advantages, returns=returns, values=batch.values, old=batch.log_policy
-        )
+        taken = np.take_along_axis(batch.log_policy, rollout.actions[..., None], axis=-1)[..., 0]
+        old = {"old": batch.log_policy, "old_taken": taken}
+        columns = self.columns(batch, advantages=advantages, returns=returns, values=batch.values, **old)
         steps = Steps(config.clip_range)
         for _ in range(config.n_epochs):
             for part, heads in self.parts_of(batch, columns, config.minibatch_size):
@@ -148,26 +157,31 @@ class PPO(OnPolicy):
         self, part: dict[str, Tensor], heads: dict[str, dict[str, Tensor]], ent_coef: float, kl_coef: float
     ) -> tuple[dict[str, float], Moved, bool]:
         """One step on a minibatch; what there is to log, what moved, and whether it is too far to learn from."""
-        config = self.config
-        log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
-        old, spread = chosen(part["old"], part["actions"]), entropy(log_probs).mean()
-        now = chosen(log_probs, part["actions"])
-        moved = (part["old"], log_probs.detach(), old, now.detach())
-        policy = clipped_loss(now, old, part["advantages"], config.clip_range)
+        config, logits = self.config, heads["policy"]["policy"]
         values = heads[self.critic]["value"][:, 0]
         error = clipped_value_loss(values, part["values"], part["returns"], config.clip_range_vf)
-        record = {"policy_loss": policy, "value_loss": error, "entropy": spread}
-        numbers = {name: float(value.detach()) for name, value in record.items()}
-        if config.target_kl and self.too_far(float(kl_loss(*moved[:2]).mean())):
-            return numbers | {"grad_norm": 0.0} | ({"penalty": 0.0} if self.penalty.on else {}), moved, True
-        loss = policy + (config.vf_coef if config.shared else 1.0) * error
-        if ent_coef:
-            loss = loss - ent_coef * spread
-        if "log_prior" in part:
-            loss = loss + kl_coef * kl_loss(log_probs, part["log_prior"]).mean()
+        with torch.no_grad():
+            log_probs = masked_log_softmax(logits, part.get("masks"))
+            old, now = part["old_taken"], chosen(log_probs, part["actions"])
+            weights, policy = clipped_weights(now, old, part["advantages"], config.clip_range)
+            record = {"policy_loss": policy, "value_loss": error, "entropy": entropy(log_probs).mean()}
+            numbers = {name: float(value) for name, value in record.items()}
+            moved = (part["old"], log_probs, old, now)
+            if config.target_kl and self.too_far(float(kl_loss(part["old"], log_probs).mean())):
+                return (
+                    numbers | {"grad_norm": 0.0} | ({"penalty": 0.0} if self.penalty.on else {}),
+                    moved,
+                    True,
+                )
+            prior = part.get("log_prior")
+            coefs = (ent_coef, 0.0 if prior is None else kl_coef, prior)
+            gradient = logit_gradient(log_probs, part["actions"], weights, *coefs)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(
+            [logits, config.vf_coef * error if config.shared else error],
+            [gradient, None],
+        )
         numbers |= self.add_penalty()
         numbers["grad_norm"] = self.clip(list(self.networks.values()))
         for optimizer in self.optimizers.values():

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from descant import load_agent, make_agent
-from descant.agents.ppo import PPO, clipped_loss, clipped_value_loss
+from descant.agents.ppo import PPO, clipped_loss, clipped_value_loss, clipped_weights
 from descant.control import policy_log_probs
 from descant.envs.tokens import Tokens
 from descant.errors import DescantError
@@ -333,3 +333,16 @@ def test_it_can_be_a_prior(tmp_path: Path) -> None:
 
 def test_all_options_are_told() -> None:
     assert options_told("ppo.md") == [field.name for field in dataclasses.fields(PPO.Config)]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_weights_give_the_gradient_of_the_clipped_loss(sign: float) -> None:
+    old = torch.linspace(-2.0, -1.0, 21, dtype=torch.float64)
+    now = (old + torch.linspace(-0.5, 0.5, 21, dtype=torch.float64)).requires_grad_()
+    advantages = sign * torch.linspace(0.5, 2.0, 21, dtype=torch.float64)
+    loss = clipped_loss(now, old, advantages, 0.2)
+    (theirs,) = torch.autograd.grad(loss, now)
+    weights, same = clipped_weights(now.detach(), old, advantages, 0.2)
+    torch.testing.assert_close(-weights / 21, theirs)
+    torch.testing.assert_close(same, loss.detach())
+    assert 0 < (weights == 0).sum() < 21

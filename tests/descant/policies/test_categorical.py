@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical
 
-from descant.policies.categorical import chosen, entropy, masked_log_softmax, sample
+from descant.policies.categorical import chosen, entropy, logit_gradient, masked_log_softmax, sample
 
 A = 6
 
@@ -94,3 +94,24 @@ def test_draws_have_the_right_frequencies_and_follow_the_generator() -> None:
 def test_a_row_without_any_allowed_action_is_uniform_not_nan() -> None:
     log_probs = masked_log_softmax(torch.randn(1, A), torch.zeros(1, A, dtype=torch.bool))
     assert log_probs.exp().tolist() == [pytest.approx([1 / A] * A)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(masked_logits(), st.integers(0, 2**31), st.booleans(), st.sampled_from([0.0, 0.3]))
+def test_the_closed_gradient_is_autograds(
+    drawn: tuple[torch.Tensor, torch.Tensor], seed: int, with_prior: bool, ent_coef: float
+) -> None:
+    logits, mask = drawn
+    generator = torch.Generator().manual_seed(seed)
+    actions = mask.double().multinomial(1, generator=generator)[:, 0]
+    weights = torch.randn(len(logits), generator=generator, dtype=logits.dtype)
+    prior = masked_log_softmax(torch.randn(logits.shape, generator=generator, dtype=logits.dtype), mask)
+    logits.requires_grad_()
+    log_probs = masked_log_softmax(logits, mask)
+    loss = -(weights * chosen(log_probs, actions)).mean() - ent_coef * entropy(log_probs).mean()
+    if with_prior:
+        loss = loss + 0.7 * (log_probs.exp() * (log_probs - prior)).sum(-1).mean()
+    (theirs,) = torch.autograd.grad(loss, logits)
+    kl = (0.7, prior) if with_prior else (0.0, None)
+    ours = logit_gradient(log_probs.detach(), actions, weights, ent_coef, *kl)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
