@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,6 +206,18 @@ class ReplayBuffer:
             weights /= weights.max()
         return self.take(indices, weights)
 
+    def batches(
+        self, rng: np.random.Generator, batch_size: int, count: int, beta: float = 1.0
+    ) -> Iterator[Batch]:
+        """`count` times `sample`; where no batch changes what the next may be, taken all at once, which costs less."""
+        if self._tree is not None or not self.size:
+            for _ in range(count):
+                yield self.sample(rng, batch_size, beta)
+            return
+        whole = self.take(rng.integers(self.size, size=count * batch_size))
+        for begin in range(0, count * batch_size, batch_size):
+            yield _part(whole, slice(begin, begin + batch_size))
+
     def take(self, indices: Ints, weights: Floats | None = None) -> Batch:
         """The transitions at these places."""
         rows = {name: column[indices] for name, column in self._columns.items()}
@@ -245,6 +257,15 @@ class ReplayBuffer:
             column[:] = arrays[f"waiting.{name}"]
         if self._tree is not None and self.size:
             self._tree.set(np.arange(self.size), arrays["priorities"])
+
+
+def _part(whole: Any, part: slice) -> Any:
+    """A stretch of a batch, or of observations."""
+    if isinstance(whole, Batch):
+        return Batch(*(_part(column, part) for column in vars(whole).values()))
+    if isinstance(whole, dict):
+        return {key: _part(value, part) for key, value in whole.items()}
+    return whole[part]
 
 
 Shapes = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]

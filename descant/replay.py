@@ -95,11 +95,14 @@ class ReplayAgent(NeuralAgent):
         """The same on a batch of sequences; losses to log."""
         raise NotImplementedError(f"{self.name} learns from single steps.")
 
-    def descend(self, loss: Tensor) -> float:
-        """One step of the optimisers down the loss, gradients clipped; their norm. Then the targets follow."""
+    def descend(self, loss: Tensor, gradient: Tensor | None = None) -> float:
+        """One step of the optimisers down the loss, gradients clipped; their norm. Then the targets follow.
+
+        With `gradient`, down that of what is given in place of the loss.
+        """
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss, gradient)
         norm = self.clip([self.networks[name] for name in self.learned])
         for optimizer in self.optimizers.values():
             optimizer.step()
@@ -147,9 +150,15 @@ class ReplayAgent(NeuralAgent):
     def _learn_from(self, buffer: Any) -> None:
         rng = np.random.default_rng([self.config.seed, self.iteration])
         beta = getattr(self.config, "priority_beta", 1.0)
-        for _ in range(self.config.gradient_steps):
-            # Importance weights make up for priorities fully at the end of the training.
-            batch = buffer.sample(rng, self.config.batch_size, beta + (1 - beta) * (1 - self.left))
+        # Importance weights make up for priorities fully at the end of the training.
+        beta, size, count = (
+            beta + (1 - beta) * (1 - self.left),
+            self.config.batch_size,
+            self.config.gradient_steps,
+        )
+        single = isinstance(buffer, ReplayBuffer)
+        drawn = (buffer.sample(rng, size, beta) for _ in range(count))
+        for batch in buffer.batches(rng, size, count, beta) if single else drawn:
             learn = self.update if isinstance(batch, Batch) else self.update_sequences
             self.log.add_losses(learn(batch))
 

@@ -6,11 +6,41 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from descant.errors import DescantError
+
+
+def sum_of_rows(weight: Tensor, columns: Tensor) -> Tensor:
+    """Sum over k of weight[columns[:, k]], float[B, width], from float[R, width] and int64[B, K]."""
+    return nn.functional.embedding_bag(columns, weight, mode="sum")
+
+
+class SumOfRows(torch.autograd.Function):
+    """`sum_of_rows` with a gradient in an eighth of the time that torch's takes, which sorts the rows."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, columns: Tensor) -> Tensor:
+        """float[B, width]."""
+        ctx.save_for_backward(columns)
+        ctx.rows = len(weight)
+        return sum_of_rows(weight, columns)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Each row's gradient, float[R, width]: a product with a sparse matrix of ones."""
+        columns = ctx.saved_tensors[0].numpy()
+        given = gradient.numpy()
+        size, width = columns.shape
+        ones = np.ones(columns.size, given.dtype)
+        ends = np.arange(0, columns.size + 1, width)
+        rows = scipy.sparse.csc_array((ones, columns.ravel(), ends), shape=(ctx.rows, size))
+        return torch.from_numpy(rows @ given), None
 
 
 class OneHotEncoder(nn.Module):
@@ -35,7 +65,10 @@ class OneHotEncoder(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
         """float[B, width]."""
         columns = observation.reshape(len(observation), -1).long() + self.offsets
-        features: Tensor = self.rows(columns) + self.bias
+        weight = self.rows.weight
+        learns = torch.is_grad_enabled()
+        total = SumOfRows.apply(weight, columns) if learns else sum_of_rows(weight, columns)  # type: ignore[no-untyped-call]
+        features: Tensor = total + self.bias
         return features
 
 

@@ -13,7 +13,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from descant import make_agent
-from descant.agents.dqn import DQN, Config, epsilon_greedy, next_values, q_loss, td_target
+from descant.agents.dqn import DQN, Config, epsilon_greedy, next_values, q_gradient, q_loss, td_target
 from descant.errors import DescantError
 from descant.evaluation import evaluate
 from descant.planning import enumerate_task, optimum
@@ -178,3 +178,15 @@ def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
 def test_the_options_are_all_told() -> None:
     document = (Path(__file__).parents[2] / "docs/dqn.md").read_text(encoding="utf-8")
     assert options_in(document) == [field.name for field in dataclasses.fields(Config)]
+
+
+def test_the_closed_gradient_is_that_of_the_loss() -> None:
+    every = torch.tensor([[0.1, 3.0, -1.0], [4.0, 0.0, 2.0], [0.5, 0.6, 0.7]], requires_grad=True)
+    actions, targets, weights = (
+        torch.tensor([0, 2, 2]),
+        torch.tensor([0.4, -5.0, -0.2]),
+        torch.tensor([1, 0.5, 2]),
+    )
+    loss = q_loss(every.gather(1, actions[:, None])[:, 0], targets, weights)
+    (theirs,) = torch.autograd.grad(loss, every)
+    torch.testing.assert_close(q_gradient(every.detach(), actions, targets, weights), theirs)

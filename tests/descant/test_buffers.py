@@ -311,3 +311,21 @@ def test_what_can_not_be_stored_is_refused() -> None:
 def test_an_empty_buffer_says_so() -> None:
     with pytest.raises(DescantError, match="empty"):
         ReplayBuffer(Echo().observation_space, 4, 10, 1).sample(np.random.default_rng(0), 3)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.6])
+def test_batches_are_samples_one_after_another(alpha: float | None) -> None:
+    buffer = echo_buffer(alpha, capacity=61)
+    rngs = [np.random.default_rng(3) for _ in range(2)]
+    taught = np.linspace(0.1, 2.0, 7)
+    copy = echo_buffer(alpha, capacity=61)
+    drawn = 0
+    for batch in buffer.batches(rngs[0], 7, 5, beta=0.5):
+        one = copy.sample(rngs[1], 7, beta=0.5)
+        for name, column in vars(batch).items():
+            np.testing.assert_array_equal(column, getattr(one, name))
+        buffer.update_priorities(batch.indices, taught)  # which the next draw must know
+        copy.update_priorities(one.indices, taught)
+        drawn += 1
+    assert drawn == 5
+    assert rngs[0].bit_generator.state == rngs[1].bit_generator.state

@@ -99,3 +99,17 @@ def test_time_is_flattened_in_every_part() -> None:
     flat = flatten_time(observation)
     assert flat["a"].shape == (6, 4)
     assert flat["b"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_rows_learn_as_by_torchs_own_gradient(kind: torch.dtype) -> None:
+    encoder = make_encoder(spaces.MultiDiscrete([3, 5, 2]), WIDTH).to(kind)
+    seen = to_tensor(batch(spaces.MultiDiscrete([3, 5, 2])))
+    weight, pull = encoder.rows.weight, torch.randn(20, WIDTH, dtype=kind)
+    (ours,) = torch.autograd.grad((encoder(seen) * pull).sum(), weight)
+    rows = torch.nn.functional.embedding_bag(seen + encoder.offsets, weight, mode="sum")
+    (theirs,) = torch.autograd.grad((rows * pull).sum(), weight)
+    torch.testing.assert_close(ours, theirs)
+    assert ours.dtype is kind
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder(seen), rows + encoder.bias)
