@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from .teachers import make_teacher
 if TYPE_CHECKING:
     from descant.runs.checkpoints import Checkpoint
 
+MEASURED = 1024  # episodes that pass through the network at once where there is nothing to learn
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -43,24 +45,32 @@ class Config:
     """Who plays the episodes: exact, or a run or checkpoint."""
     data: str = ""
     """A safetensors file of demonstrations, in place of a teacher."""
+    heldout: str = ""
+    """A file of demonstrations to hold out, in place of a share of data."""
     episodes: int = 1024
     """How many the teacher plays."""
     holdout: float = 0.1
     """Share of the episodes held out."""
     patience: int = 10
     """Stop after so many epochs in which the held-out loss did not fall; 0 never stops."""
+    epoch: int = 0
+    """Episodes in an epoch, drawn anew for each; 0 for all."""
     batch_size: int = 32
     """Episodes in a gradient step."""
     scheduled_sampling: float = 0.0
     """Share of the policy's own actions at the end of the training; needs a teacher."""
     learning_rate: float = 1e-3
-    """Adam's step size."""
+    """Adam's step size at the beginning."""
+    lr_schedule: Literal["constant", "linear"] = "constant"
+    """linear falls to zero at the end of the training."""
     max_grad_norm: float = 1.0
     """Longest gradient."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the policy's layers."""
     recurrent: bool = False
-    """Give the policy an LSTM, for observations that don't tell all."""
+    """Give the policy memory, for observations that don't tell all."""
+    trunk: Literal["lstm", "transformer"] = "lstm"
+    """What remembers: an LSTM of the last width, or a Transformer of a layer for each width after the first."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -71,6 +81,12 @@ class Config:
             raise DescantError(
                 "learning_rate, num_envs and batch_size must be positive, and hidden name a width."
             )
+        if self.heldout and not self.data:
+            raise DescantError("heldout goes with data: a teacher's episodes are held out by share.")
+        if self.epoch < 0 or (self.epoch and self.scheduled_sampling):
+            raise DescantError("epoch must be 0 (all) or more, and 0 with scheduled_sampling.")
+        if self.lr_schedule not in ("constant", "linear"):
+            raise DescantError(f"lr_schedule must be constant or linear, not {self.lr_schedule!r}.")
         if self.episodes < 2:
             raise DescantError(f"episodes must be 2 or more, one to hold out, not {self.episodes}.")
         if not 0 <= self.scheduled_sampling <= 1 or (self.scheduled_sampling and self.data):
@@ -97,6 +113,7 @@ class BC(NeuralAgent):
         self.best: dict[str, Tensor] = {}
         self.best_nll, self.stale = float("inf"), 0
         self._shown: Rollout | None = None
+        self._heldout: Rollout | None = None
         if env is not None and not config.data:
             self.teacher = make_teacher(config.teacher, env)
 
@@ -104,7 +121,9 @@ class BC(NeuralAgent):
         """The policy alone."""
         config, actions = self.config, int(self.action_space.n)
         return {
-            "policy": Network(self.observation_space, {"policy": actions}, config.hidden, config.recurrent)
+            "policy": Network(
+                self.observation_space, {"policy": actions}, config.hidden, config.recurrent, config.trunk
+            )
         }
 
     def shown(self, collector: Collector) -> Rollout:
@@ -144,19 +163,39 @@ class BC(NeuralAgent):
     def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:
         """One epoch, then the loss of what is held out."""
         shown = self.shown(collector)
-        rows, held = self.split(shown.actions.shape[1])
+        rows, held = self.rows(shown)
         share = self.config.scheduled_sampling * (1 - self.progress_left(total_timesteps))
+        if self.config.lr_schedule == "linear":
+            self.set_learning_rate(self.config.learning_rate * self.progress_left(total_timesteps))
         source = self._half_own(collector, shown, share) if share else shown
+        rows = self.drawn(rows)
         record = self._epoch(source, rows)
         self.num_timesteps += int(shown.valid[:, rows].sum())
-        record |= self.measure(take_episodes(shown, held))
+        record |= self.measure(held)
         self._keep_best(record["heldout_nll"])
         return record | {"scheduled_sampling": share}
 
+    def rows(self, shown: Rollout) -> tuple[Ints, Rollout]:
+        """Rows to learn from, and the episodes held out."""
+        if not self.config.heldout:
+            rows, held = self.split(shown.actions.shape[1])
+            return rows, take_episodes(shown, held)
+        if self._heldout is None:
+            self._heldout = load_demonstrations(
+                self.config.heldout, self.observation_space, self.action_space
+            )
+        return np.arange(shown.actions.shape[1]), self._heldout
+
+    def drawn(self, rows: Ints) -> Ints:
+        """The rows of an epoch in the order in which they are learned from."""
+        order = torch.randperm(len(rows), generator=self.generator).numpy()
+        return rows[order[: self.config.epoch or None]]
+
     def _epoch(self, shown: Rollout, rows: Ints) -> dict[str, float]:
         records = []
-        for part in torch.split(torch.randperm(len(rows), generator=self.generator), self.config.batch_size):
-            batch = take_episodes(shown, rows[part.numpy()], steps=len(shown.actions))
+        for first in range(0, len(rows), self.config.batch_size):
+            part = rows[first : first + self.config.batch_size]
+            batch = take_episodes(shown, part, steps=len(shown.actions))
             if batch.valid.any():
                 records.append(self._gradient_step(batch))
         return {name: float(np.mean([r[name] for r in records])) for name in records[0]}
@@ -177,12 +216,19 @@ class BC(NeuralAgent):
     def measure(self, episodes: Rollout) -> dict[str, float]:
         """Mean negative log-likelihood in nats a step, and how often the likeliest action is the one shown."""
         losses, hits = 0.0, 0
-        with torch.inference_mode():
-            for part, heads in valid_parts(episodes, self.networks, {}):
-                log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
-                losses -= float(chosen(log_probs, part["actions"]).sum())
-                hits += int((log_probs.argmax(-1) == part["actions"]).sum())
-        return {"heldout_nll": losses / episodes.steps, "heldout_accuracy": hits / episodes.steps}
+        for first in range(0, episodes.actions.shape[1], MEASURED):
+            some = take_episodes(episodes, slice(first, first + MEASURED))
+            with torch.inference_mode():
+                for part, heads in valid_parts(some, self.networks, {}) if some.steps else ():
+                    log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
+                    losses -= float(chosen(log_probs, part["actions"]).sum())
+                    hits += int((log_probs.argmax(-1) == part["actions"]).sum())
+        nll = losses / episodes.steps
+        return {
+            "heldout_nll": nll,
+            "heldout_perplexity": float(np.exp(min(nll, 700.0))),  # e^709 is the largest float
+            "heldout_accuracy": hits / episodes.steps,
+        }
 
     def _keep_best(self, nll: float) -> None:
         network = self.networks["policy"]

@@ -77,7 +77,9 @@ def from_arrays(arrays: dict[str, Any]) -> Rollout:
         named = {k: v for k, v in arrays.items() if k.startswith("observations.")}
         observations = {k.removeprefix("observations."): v for k, v in named.items()}
     masks = arrays["masks"].astype(bool) if "masks" in arrays else None
-    return demonstrations(observations, arrays["actions"], arrays["valid"].astype(bool), masks)
+    return demonstrations(
+        observations, arrays["actions"].astype(np.int64), arrays["valid"].astype(bool), masks
+    )
 
 
 def save_demonstrations(path: str | Path, rollout: Rollout) -> None:

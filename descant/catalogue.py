@@ -52,6 +52,7 @@ REWARDS = {
 
 COMMANDS = {
     "list": "descant.commands.list:List",
+    "pretrain": "descant.commands.pretrain:Pretrain",
     "train": "descant.commands.train:Train",
     "evaluate": "descant.commands.evaluate:Evaluate",
     "compose": "descant.commands.compose:Compose",

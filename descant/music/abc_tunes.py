@@ -34,9 +34,9 @@ TOKEN = re.compile(
     | (?P<bar>\[\||\|[|\]:\d]*|:+\|?[|:\d]*|\[\d[\d,.-]*|\|\]|\])
     | (?P<many>\[[^\]\n]*\]?) | (?P<overlay>&)
     | \((?P<tuplet>\d)(?::(?P<time>\d?))?(?::(?P<count>\d?))?
-    | (?P<accidental>\^\^|\^|__|_|=)?(?P<letter>[A-Ga-g])(?P<octave>[,']*)(?P<length>\d*/*\d*)
-    | (?P<rest>[zx])(?P<rest_length>\d*/*\d*) | Z(?P<bars>\d*)
-    | (?P<broken>>+|<+) | (?P<tie>-)""",
+    | (?P<accidental>\^\^|\^|__|_|=)?(?P<letter>[A-Ga-g])(?P<octave>[,']*)(?P<length>\d{0,4}/{0,6}\d{0,4})
+    | (?P<rest>[zx])(?P<rest_length>\d{0,4}/{0,6}\d{0,4}) | Z(?P<bars>\d{0,4})
+    | (?P<broken>>{1,3}|<{1,3}) | (?P<tie>-)""",
     re.VERBOSE,
 )
 MICROTONE = re.compile(r"[_^]\d*/\d*[A-Ga-g]")
@@ -99,8 +99,8 @@ def _field(reader: Reader, name: str, value: str) -> None:
             key, reader.signature = signature_of(value)
             reader.key = reader.key or key
         case "L":
-            if found := re.search(r"(\d+)\s*/\s*(\d+)", value):
-                reader.unit, reader.unit_given = WHOLE * int(found[1]) // max(int(found[2]), 1), True
+            if found := _fraction(value):
+                reader.unit, reader.unit_given = WHOLE * found[0] // found[1], True
         case "M":
             _meter(reader, value.strip())
         case "V":
@@ -110,11 +110,17 @@ def _field(reader: Reader, name: str, value: str) -> None:
 
 
 def _meter(reader: Reader, value: str) -> None:
-    found = re.search(r"(\d+)\s*/\s*(\d+)", {"C": "4/4", "C|": "2/2"}.get(value, value))
-    reader.meter = WHOLE * int(found[1]) // max(int(found[2]), 1) if found else 0
-    reader.compound = bool(found) and int(found[1]) % 3 == 0 and int(found[1]) > 3
+    beats, kind = _fraction({"C": "4/4", "C|": "2/2"}.get(value, value)) or (0, 1)
+    reader.meter = WHOLE * beats // kind
+    reader.compound = beats % 3 == 0 and beats > 3
     if not reader.unit_given:  # ABC 2.1, 3.1.7
-        reader.unit = WHOLE // 16 if found and reader.meter < WHOLE * 3 // 4 else WHOLE // 8
+        reader.unit = WHOLE // 16 if 0 < reader.meter < WHOLE * 3 // 4 else WHOLE // 8
+
+
+def _fraction(text: str) -> tuple[int, int] | None:
+    """The first fraction of a text, None where there is none."""
+    found = re.search(r"(\d{1,4})\s*/\s*(\d{1,4})", text)
+    return (int(found[1]), max(int(found[2]), 1)) if found else None
 
 
 def signature_of(value: str) -> tuple[Key | None, dict[str, int]]:

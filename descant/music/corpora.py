@@ -68,7 +68,7 @@ def corpus_files(spec: str) -> list[Path]:
     path = Path(spec).expanduser()
     if path.is_file():
         return [path]
-    if path.is_dir():
+    if spec and path.is_dir():  # no name at all would be the folder one is in
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS and file.is_file())
         if not files:
             raise DescantError(f"{spec} has no tune files: put {', '.join(sorted(READERS))} files there.")

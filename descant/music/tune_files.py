@@ -47,7 +47,19 @@ def read_tunes(path: Path) -> list[Read]:
         )
     if not size:
         raise DescantError(f"{path} is empty: give a file with a line of notes.")
-    return list(reader(path))
+    try:
+        return list(reader(path))
+    except DescantError:
+        raise
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        ArithmeticError,
+    ) as error:  # numbers where none or others should be
+        raise DescantError(
+            f"{path} is damaged ({type(error).__name__}: {error}): export it again."
+        ) from error
 
 
 def _abc(path: Path) -> Iterator[Read]:

@@ -27,7 +27,8 @@ class Windows:
 
     def of(self, split: int) -> NDArray[np.int8]:
         """Those of a split, int8[w, steps]."""
-        return self.actions[self.splits == split]
+        found: NDArray[np.int8] = self.actions[self.splits == split]
+        return found
 
 
 def cut(corpus: Corpus, steps: int = 32, stride: int = 1, seed: int = 0, share: float = 0.1) -> Windows:

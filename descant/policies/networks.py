@@ -10,8 +10,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from descant.errors import DescantError, did_you_mean
 from descant.policies.encoders import flatten_time, make_encoder
 from descant.policies.heads import make_head
+from descant.policies.transformers import TransformerTrunk
 from descant.policies.trunks import LSTMTrunk, MLPTrunk, State
 
 
@@ -21,8 +23,10 @@ class Network(nn.Module):
     Args:
         space: of one observation.
         heads: width by kind: {"policy": A}, {"value": 1}, {"q": A}, or several that share the trunk.
-        hidden: widths; the first is the encoder's. A recurrent trunk has one LSTM layer of the last width.
-        recurrent: whether the trunk is an LSTM.
+        hidden: widths; the first is the encoder's. An LSTM has one layer of the last width, a Transformer one for each
+            width after the first.
+        recurrent: whether the trunk remembers.
+        trunk: what remembers, lstm or transformer.
     """
 
     def __init__(
@@ -31,12 +35,11 @@ class Network(nn.Module):
         heads: Mapping[str, int],
         hidden: Sequence[int] = (256, 256),
         recurrent: bool = False,
+        trunk: str = "lstm",
     ) -> None:
         super().__init__()
         self.encoder = make_encoder(space, hidden[0])
-        self.trunk: MLPTrunk | LSTMTrunk = (
-            LSTMTrunk(hidden[0], hidden[-1]) if recurrent else MLPTrunk(hidden[0], hidden[1:])
-        )
+        self.trunk = make_memory(trunk, hidden) if recurrent else MLPTrunk(hidden[0], hidden[1:])
         self.heads = nn.ModuleDict(
             {kind: make_head(kind, self.trunk.out_features, width) for kind, width in heads.items()}
         )
@@ -70,10 +73,10 @@ class Network(nn.Module):
         """
         steps, rows = starts.shape
         features = self.encoder(flatten_time(observation))
-        if isinstance(self.trunk, LSTMTrunk):
-            out, state = self.trunk(features.view(steps, rows, -1), starts, state)
-        else:
+        if isinstance(self.trunk, MLPTrunk):
             out = self.trunk(features).view(steps, rows, -1)
+        else:
+            out, state = self.trunk(features.view(steps, rows, -1), starts, state)
         return self._headed(out), state
 
     def step(
@@ -85,6 +88,16 @@ class Network(nn.Module):
         with_time = _unsqueeze(observation)
         heads, state = self.sequence(with_time, starts[None], state)
         return {kind: value[0] for kind, value in heads.items()}, state
+
+
+def make_memory(kind: str, hidden: Sequence[int]) -> LSTMTrunk | TransformerTrunk:
+    """A trunk that remembers, by name, for features of the first width; DescantError for a name that is none."""
+    match kind:
+        case "lstm":
+            return LSTMTrunk(hidden[0], hidden[-1])
+        case "transformer":
+            return TransformerTrunk(hidden[0], hidden[1:])
+    raise DescantError(f"Unknown trunk {kind!r}.{did_you_mean(kind, ('lstm', 'transformer'))}")
 
 
 def _unsqueeze(observation: Any) -> Any:

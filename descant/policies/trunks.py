@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-State = tuple[Tensor, Tensor]  # hidden and cell, float[1, N, width] each
+State = tuple[Tensor, Tensor]  # float[*, N, *]: hidden and cell of an LSTM, past and length of a Transformer
 
 
 class MLPTrunk(nn.Module):

@@ -242,6 +242,50 @@ def test_what_is_held_out_is_not_learned_from(monkeypatch: pytest.MonkeyPatch) -
     assert tracker.records[0]["heldout_nll"] != other_tracker.records[0]["heldout_nll"]
 
 
+def test_what_a_file_holds_out_is_measured_and_all_of_the_data_learned_from(tmp_path: Path) -> None:
+    shown, held = (random_episodes(Heap((8,)), n, seed) for n, seed in ((9, 0), (5, 1)))
+    paths = [str(tmp_path / name) for name in ("a", "b")]
+    for path, rollout in zip(paths, (shown, held), strict=True):
+        save_demonstrations(path, rollout)
+    agent = agent_on(BC, Heap((8,)), data=paths[0], heldout=paths[1])
+    tracker = Records()
+    agent.learn(1, tracker=tracker)
+    assert agent.num_timesteps == shown.steps
+    record = tracker.records[0]
+    assert record == {**record, **agent.measure(held)}
+    assert record["heldout_perplexity"] == pytest.approx(np.exp(record["heldout_nll"]))
+
+
+def test_an_epoch_of_some_episodes_draws_others_each_time() -> None:
+    agent = agent_on(BC, Echo(), episodes=20, epoch=6)
+    drawn = []
+    agent._epoch, epoch = lambda shown, rows: drawn.append(rows) or epoch(shown, rows), agent._epoch
+    length = agent.shown(agent.collector).steps // 20
+    agent.learn(12 * length)
+    assert [len(set(rows)) for rows in drawn] == [6, 6]
+    assert set(drawn[0]) != set(drawn[1])
+    assert agent.num_timesteps == 12 * length
+
+
+def test_the_learning_rate_falls_in_a_line() -> None:
+    agent, seen = agent_on(BC, Echo(), episodes=12, holdout=0.1, lr_schedule="linear", patience=0), []
+    step = agent._gradient_step
+    agent._gradient_step = lambda batch: (
+        seen.append(agent.optimizers["adam"].param_groups[0]["lr"]) or step(batch)
+    )
+    epoch = agent.shown(agent.collector).steps * 11 // 12  # one of the twelve is held out
+    agent.learn(4 * epoch)
+    assert sorted(set(seen), reverse=True) == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
+
+
+@pytest.mark.parametrize("size", [1, 3, 1024])
+def test_measuring_in_parts_changes_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, shown = agent_on(BC, Heap((8,)), recurrent=True), random_episodes(Heap((8,)), 7)
+    whole = agent.measure(shown)
+    monkeypatch.setattr("descant.agents.bc.MEASURED", size)
+    assert agent.measure(shown) == pytest.approx(whole)
+
+
 def test_scheduled_sampling_shows_the_policys_own_states() -> None:
     agent = agent_on(BC, Heap((30,)), recurrent=True, scheduled_sampling=1.0)
     shown = agent.shown(agent.collector)
@@ -333,6 +377,10 @@ def test_masked_actions_are_never_taken(kind: type[NeuralAgent]) -> None:
         (BC, {"scheduled_sampling": 0.5, "data": "a"}, "needs a teacher"),
         (BC, {"scheduled_sampling": 1.5}, "scheduled_sampling must lie"),
         (BC, {"teacher": "nowhere"}, "nowhere"),
+        (BC, {"heldout": "a"}, "heldout goes with data"),
+        (BC, {"epoch": -1}, "epoch must be 0"),
+        (BC, {"lr_schedule": "steep"}, "constant or linear"),
+        (BC, {"recurrent": True, "trunk": "tree"}, "Unknown trunk"),
         (Dagger, {"beta": 1.5}, "beta must lie"),
         (Dagger, {"updates": 0}, "must be positive"),
     ],

@@ -1,0 +1,159 @@
+"""`descant pretrain`: from a folder of tunes to a prior that agents take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import descant.commands.train
+from descant import load_agent, make_agent
+from descant.cli import main
+from descant.pretraining import read_windows, score
+from descant.runs import load_checkpoint, read_metrics
+from descant.runs.folders import RunFolder
+
+NOTES = "CDEFGAB"
+SMALL = ["--hidden", "8", "8", "--batch-size", "16", "--no-progress", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty tunes that walk up and down the scale, and one with a chord."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("tunes")
+    texts = ["X:0\nT:Chord\nL:1/8\nK:C\n[CE]8|\n"]
+    for number in range(1, 41):
+        walk = np.abs(rng.integers(0, 7) + np.cumsum(rng.choice([-1, 1], 48))) % 7
+        bars = "|".join("".join(NOTES[i] for i in walk[k : k + 8]) for k in range(0, 48, 8))
+        texts.append(f"X:{number}\nT:Walk\nM:4/4\nL:1/8\nK:C\n{bars}|\n")
+    (folder / "walks.abc").write_text("\n".join(texts))
+    return folder
+
+
+def pretrain(folder: Path, run: Path, *more: str, code: int = 0) -> Path:
+    where = ["--corpus", str(folder), "--cache", str(folder / "cache"), "--out", str(run)]
+    assert main(["pretrain", *where, *SMALL, *more]) == code
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrain(
+        folder, tmp_path_factory.mktemp("runs") / "a", "--total-timesteps", "60000", "--learning-rate", "0.02"
+    )
+
+
+def test_a_run_learns_and_says_what_its_model_is_worth(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = pretrain(folder, tmp_path / "a", "--total-timesteps", "20000", "--json")
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert report["tunes"] == 40
+    assert report["skipped"] == {"polyphonic": 1}
+    assert "1 polyphonic" in err
+    assert set(report["windows"]) == {"train", "valid", "test"}
+    assert report == {**report, **json.loads((run / "pretrain.json").read_text())}
+    assert report["model"]["perplexity"] == pytest.approx(np.exp(report["model"]["nll"]))
+    records = list(read_metrics(run / "metrics.jsonl"))
+    assert all({"heldout_nll", "heldout_accuracy", "heldout_perplexity"} <= r.keys() for r in records)
+    assert records[-1]["heldout_nll"] < records[0]["heldout_nll"]
+
+
+def test_the_windows_are_those_of_the_splits(run: Path) -> None:
+    opened = RunFolder.open(run)
+    parts = [read_windows(opened, split) for split in ("train", "valid", "test")]
+    rows = {row.tobytes() for part in parts for row in part}
+    assert len(rows) == sum(map(len, parts))  # none twice
+    assert all(part.shape[1] == 32 for part in parts)
+
+
+def test_the_best_checkpoint_is_scored_and_found(run: Path) -> None:
+    report = json.loads((run / "pretrain.json").read_text())
+    agent: Any = load_agent(run)
+    test = read_windows(RunFolder.open(run), "test")
+    assert score(agent, test) == pytest.approx((report["model"]["nll"], report["model"]["accuracy"]))
+    valid = score(agent, read_windows(RunFolder.open(run), "valid"))[0]
+    assert valid == pytest.approx(
+        min(r["heldout_nll"] for r in read_metrics(run / "metrics.jsonl")), abs=1e-5
+    )
+
+
+def test_what_was_interrupted_goes_on_as_if_it_was_not(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pretrain(folder, tmp_path / "a", "--total-timesteps", "30000")
+    monkeypatch.setattr(descant.commands.train, "CHECKPOINT_SECONDS", 0.0)
+    cut = tmp_path / "b"
+
+    class Stop(Exception):
+        pass
+
+    from descant.agents.bc import BC
+
+    iterate, calls = BC.iterate, []
+
+    def some(self: Any, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise Stop
+        return iterate(self, *arguments)
+
+    monkeypatch.setattr(BC, "iterate", some)
+    with pytest.raises(Stop):
+        pretrain(folder, cut, "--total-timesteps", "30000")
+    monkeypatch.setattr(BC, "iterate", iterate)
+    assert main(["pretrain", "--resume", str(cut), "--no-progress"]) == 0
+    one, two = (load_checkpoint(path / "checkpoints/best").weights for path in (whole, cut))
+    assert one.keys() == two.keys()
+    assert all((one[name] == two[name]).all() for name in one)
+    reports = [json.loads((path / "pretrain.json").read_text()) for path in (whole, cut)]
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
+def test_a_model_is_a_prior_that_agents_take(model: str, folder: Path, tmp_path: Path) -> None:
+    run = pretrain(folder, tmp_path / model, "--model", model, "--total-timesteps", "3000")
+    config: dict[str, Any] = {"prior": str(run), "kl_coef": 0.1, "num_envs": 4, "hidden": (8,)}
+    agent = make_agent("reinforce", "descant/Melody-v0", **config)
+    agent.learn(256)
+    assert agent.num_timesteps >= 256
+
+
+def test_steps_and_what_is_observed_are_the_environments(folder: Path, tmp_path: Path) -> None:
+    run = pretrain(folder, tmp_path / "a", "--set", "steps=16", "observe=last", "--total-timesteps", "3000")
+    agent: Any = load_agent(run)
+    assert agent.observation_space.shape == (1,)
+    assert read_windows(RunFolder.open(run), "train").shape[1] == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["descant/Counterpoint-v0"], "Only descant/Melody-v0"),
+        (["--corpus", "esen"], "Did you mean 'essen'"),
+        (["--set", "key=D"], "leave out --set key"),
+        (["--stride", "0"], "--stride must be at least 1"),
+        (["--model", "transformer", "--hidden", "8", "16"], "one width"),
+        (["--learning-rate", "0"], "must be positive"),
+        (["--track", "paper"], "unknown tracker"),
+    ],
+)
+def test_what_can_not_work_is_refused_before_a_folder_is_made(
+    arguments: list[str], message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--corpus", str(folder), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]
+    assert main(["pretrain", *where, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_command_is_not_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RunFolder.create(tmp_path / "a", {"agent": "bc"})
+    assert main(["pretrain", "--resume", str(tmp_path / "a")]) == 2
+    assert "descant train --resume" in capsys.readouterr().err
