@@ -151,6 +151,22 @@ def test_same_seed_same_weights(kind: type[ReplayAgent]) -> None:
     check_same_seed(kind, Heap(), **config)
 
 
+@pytest.mark.parametrize("name", ["policy", "critic"])
+def test_a_sequence_begins_with_the_state_that_the_one_before_it_led_to(name: str) -> None:
+    """Of both networks, as long as they have not learned in between."""
+    agent = with_memory(OffPolicyAC, Heap(), sequence_length=2, learning_starts=10**9).learn(300)
+    columns, network = agent.buffer._columns, agent.networks[name]
+    whole = np.arange(len(agent.buffer))
+    seen = torch.as_tensor(columns["observations"][whole]).swapaxes(0, 1)[:2]
+    begun = tuple(torch.as_tensor(columns[f"state.{name}.{i}"][whole]).swapaxes(0, 1) for i in (0, 1))
+    with torch.inference_mode():
+        _, led = network.sequence(seen, torch.zeros(2, len(whole), dtype=torch.bool), begun)
+    after, before = led[0][0].numpy(), begun[0][0].numpy()
+    going_on = before[np.abs(before).sum(axis=1) > 0]
+    assert len(going_on) > 50
+    assert np.abs(going_on[:, None] - after[None]).max(axis=2).min(axis=1).max() < 1e-5
+
+
 @pytest.mark.parametrize("kind", AGENTS)
 def test_prediction_carries_its_state(kind: type[ReplayAgent]) -> None:
     """What is said of a sequence depends on its beginning, and not once an episode starts anew."""
