@@ -153,7 +153,9 @@ def _pitches(compositions: Actions) -> dict[str, Floats]:
     span = compositions.max(axis=1).astype(np.float64) - notes.min(axis=1)
     return {
         "pitch_class_entropy": entropy,
-        "scale_consistency": (share @ _SCALES).max(axis=1),
+        "scale_consistency": np.where(begun > 0, (histogram @ _SCALES) / np.maximum(begun, 1), np.nan).max(
+            axis=1
+        ),
         "pitch_range": np.where(begun[:, 0] > 0, span, np.nan),
     }
 
