@@ -65,6 +65,7 @@ COMMANDS = {
 SUITES = {
     "quick": "descant.benchmarks.suites.quick:QUICK",
     "regret": "descant.benchmarks.regret:REGRET",
+    "classic": "descant.benchmarks.classic:CLASSIC",
     "counterpoint": "descant.benchmarks.counterpoint:COUNTERPOINT",
     "kl-control": "descant.benchmarks.kl_control:KL_CONTROL",
     "imitation": "descant.benchmarks.imitation:IMITATION",
