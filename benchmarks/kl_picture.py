@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from descant.files import write_atomically
 
 
@@ -24,9 +26,9 @@ class Style:
 
 
 STYLES = {
-    "KL": Style("KL control, by c", "o", "-", "#08457e", True, (-4, -26), "left"),
+    "KL": Style("KL control\nby c", "o", "-", "#08457e", True, (-10, 6), "right"),
     "ewc": Style("EWC", "s", "--", "#b34700", False, (12, -9), "left"),
-    "l2-sp": Style("L2-SP", "^", ":", "#3f7d20", False, (-10, -4), "right"),
+    "l2-sp": Style("L2-SP", "^", ":", "#3f7d20", False, (8, -16), "left"),
     "none": Style("reward alone", "X", "", "#8b0000", True, (10, -4), "left"),
 }
 TITLES = {
@@ -105,11 +107,13 @@ def _points(axis: Any, style: Style, entries: list[dict[str, Any]]) -> None:
         markerfacecolor=style.colour if style.filled else "white",
     )  # fmt: skip
     _say(axis, style.label, (x[0], y[0]), style.colour, style.shift, style.side)
-    for entry, here, there in zip(entries, x, y, strict=True):
+    level = 0
+    for k, (entry, (kl, reward)) in enumerate(zip(entries, ends, strict=True)):
         if entry["strength"].startswith("c = "):
-            _say(
-                axis, entry["strength"].removeprefix("c = "), (here, there), style.colour, (0, 8), "center", 9
-            )
+            level = level + 1 if k and kl[0] < 1.5 * x[k - 1] else 0  # keep clear of a near neighbour
+            top = reward[0] if np.isnan(reward[2]) else reward[2]
+            c = entry["strength"].removeprefix("c = ")
+            _say(axis, c, (kl[0], top), style.colour, (0, 5 + 9 * level), "center", 9)
 
 
 def _say(
