@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from descant.agent import Agent, Callback, Environment, Parts
+from descant.buffers import available, leaves, refuse_too_large
 from descant.errors import DescantError
 from descant.neural import under
 from descant.shells import TaskVectorEnv
@@ -280,6 +281,13 @@ class MaskablePPO(SB3Agent):
 
         return Algorithm
 
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
+        super().__init__(env, config, spaces)
+        if env is not None and not hasattr(self.vec_env.env.unwrapped, "action_masks"):
+            raise DescantError(
+                f"Agent {self.name!r} needs an environment with action masks, a method action_masks(): use sb3/ppo."
+            )
+
     def _distribution(self, tensor: Any, masks: Bools | None) -> Any:
         return self.model.policy.get_distribution(tensor, action_masks=masks)
 
@@ -296,6 +304,17 @@ class DQN(SB3Agent):
         from stable_baselines3 import DQN as Algorithm
 
         return Algorithm
+
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
+        if env is not None:  # SB3 itself warns, takes what it can get, and is killed on the way
+            columns = {
+                **leaves(env.single_observation_space, "observations"),
+                **leaves(env.single_observation_space, "next_observations"),
+                "actions": ((), np.dtype(np.int64)),
+                "rewards": ((2,), np.dtype(np.float32)),  # and whether the episode ended, as a float
+            }
+            refuse_too_large(columns, config.buffer_size, False, available())
+        super().__init__(env, config, spaces)
 
     def log_probs(self, observation: Any, state: Any = None, action_masks: Bools | None = None) -> Floats:
         """0 for the action of the highest value, -inf for the others: float[n, A]."""
@@ -353,6 +372,12 @@ def _bridge(agent: SB3Agent, callback: Callback | None, tracker: Tracker | None,
 
         def _on_step(self) -> bool:
             agent._returns += self.locals["rewards"]
+            if not np.isfinite(agent._returns).all():
+                row = int(np.argmin(np.isfinite(agent._returns)))
+                raise DescantError(
+                    f"The environment's reward is not finite at step {self.num_timesteps}: in row {row} it is "
+                    f"{self.locals['rewards'][row]}; mend the environment. The last checkpoint is as it was."
+                )
             dones = self.locals["dones"]
             if dones.any():
                 agent._finished += agent._returns[dones].tolist()

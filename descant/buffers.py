@@ -104,7 +104,7 @@ class ReplayBuffer:
         summed = {name: ((), np.dtype(np.float64)) for name in ("rewards", "discounts")}
         after = leaves(space, "next_observations") | {"next_masks": before["masks"]}
         columns = before | summed | after | {"terminated": ((), np.dtype(bool))}
-        _refuse_too_large(columns, capacity, alpha is not None, available() if memory is None else memory)
+        refuse_too_large(columns, capacity, alpha is not None, available() if memory is None else memory)
         self._columns = _zeros(columns, capacity)
         waiting = before | summed | {"active": ((), np.dtype(bool))}
         self._waiting = _zeros(waiting, n_steps, num_envs)
@@ -325,7 +325,8 @@ def available() -> int:
     return found
 
 
-def _refuse_too_large(columns: Shapes, capacity: int, prioritized: bool, memory: int) -> None:
+def refuse_too_large(columns: Shapes, capacity: int, prioritized: bool, memory: int) -> None:
+    """DescantError where so many transitions of these columns would take more than a share of the memory."""
     row = sum(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize for shape, dtype in columns.values())
     row += 32 if prioritized else 0  # two nodes a leaf, and up to twice as many leaves as transitions
     fits = int(memory * SHARE) // row

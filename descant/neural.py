@@ -6,6 +6,7 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -88,6 +89,7 @@ class NeuralAgent(Agent):
                 seeds = np.random.SeedSequence([self.config.seed, self.iteration]).generate_state(2)
                 self.env_seed = int(seeds[0])
                 self.generator.manual_seed(int(seeds[1]))
+                self.collector.begun_at = self.num_timesteps
                 self.collector.watch_terms(self.iteration % TERMS_EVERY == 0)
                 record = self.iterate(self.collector, total_timesteps)
                 self.iteration += 1
@@ -164,6 +166,16 @@ class NeuralAgent(Agent):
         if not deterministic:
             scores = scores + self.noise.gumbel(size=scores.shape)
         return scores.argmax(axis=1), state
+
+    def save(self, path: str | Path) -> None:
+        """As of every agent; DescantError where a weight is not finite, which only the next gradient would tell."""
+        weights = (weight for net in self.networks.values() for weight in net.parameters())
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+            raise DescantError(
+                f"The weights are not finite at step {self.num_timesteps}: lower learning_rate. The last checkpoint "
+                "is as it was."
+            )
+        super().save(path)
 
     def parts(self) -> Parts:
         """Networks, the optimisers' moments, and where the collector stands."""

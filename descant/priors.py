@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from descant.errors import DescantError
+from descant.spaces import line_of
 from descant.tasks import Bools, Floats
 
 
@@ -68,7 +69,7 @@ def make_prior(spec: Any, env: Any) -> Prior:
     fits = (agent.observation_space, agent.action_space)
     if fits != (env.single_observation_space, env.single_action_space):
         raise DescantError(
-            f"The prior {spec} was trained on {fits[0]} and {fits[1]}, the environment has "
-            f"{env.single_observation_space} and {env.single_action_space}: train a prior on this environment."
+            f"The prior {spec} was trained on {line_of(fits[0])} and {fits[1]}, the environment has "
+            f"{line_of(env.single_observation_space)} and {env.single_action_space}: train a prior on this environment."
         )
     return agent

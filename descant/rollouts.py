@@ -85,6 +85,7 @@ class Collector:
         self._native_terms = hasattr(env, "terms")
         self._observation: Any = None
         self._info: dict[str, Any] = {}
+        self.begun_at = 0  # environment steps before the rollout, for messages; a learner sets it
         self._done = np.zeros(env.num_envs, bool)
         self._starts = np.ones(env.num_envs, bool)
 
@@ -162,6 +163,7 @@ class Collector:
             self._observation, self._info, self._done = following, info, done
             ended = ended | (done & valid) if once else ended
         columns: dict[str, Any] = {name: np.stack(record[name]) for name in RECORDED[1:-1]}
+        self._refuse_no_numbers(columns["rewards"], columns["valid"])
         return Rollout(
             observations=_stack(record["observations"]),
             **columns,
@@ -174,6 +176,17 @@ class Collector:
             last_masks=self._masks(),
             resets_at_once=self.same_step,
         )
+
+    def _refuse_no_numbers(self, rewards: Floats, valid: Bools) -> None:
+        """DescantError where a reward is infinite or not a number: nothing can be learned from it."""
+        wrong = valid & ~np.isfinite(rewards)
+        if wrong.any():
+            t, row = np.argwhere(wrong)[0]
+            step = self.begun_at + int(valid[:t].sum())
+            raise DescantError(
+                f"The environment's reward is not finite at step {step}: in row {row} it is {rewards[t, row]}; mend "
+                "the environment. The last checkpoint is as it was."
+            )
 
     def _masks(self) -> Bools | None:
         """bool[N, A] from the environment's method, else from its infos; None where it has none."""

@@ -144,7 +144,7 @@ def test_a_reward_that_is_not_a_number_stops_the_learning() -> None:
             after, reward, ended = super().step(state, action, rng)
             return after, np.where(state.seen == 2, np.nan, reward), ended
 
-    with pytest.raises(DescantError, match="reward is not finite after step"):
+    with pytest.raises(DescantError, match="reward is not finite at step"):
         agent_on(DQN, Broken()).learn(500)
 
 
