@@ -17,6 +17,8 @@ from descant.tasks import Bools, Floats, Ints, Task, join_rows, size, take_rows
 
 MAX_EDGES = 50_000_000
 MAX_LAYERS = 10_000
+SAMPLE = 8  # starts to guess the size of a graph from
+SURELY = 4  # times too large, and the guess alone refuses
 CHUNK = 200_000  # edges expanded at once
 TIE = 1e-9  # returns closer than this are equal
 
@@ -61,6 +63,8 @@ def enumerate_task(
         raise DescantError(f"{task.name} is not enumerable: the exact optimum can't be computed for it.")
     allowed = allowed or task.action_mask
     states, budget = (task.starts() if starts is None else starts), max_edges
+    if _looks_too_large(task, states, allowed, max_edges):
+        raise _too_large(task)
     layers: list[Layer] = []
     seen: set[bytes] = set()
     while states is not None and size(states):
@@ -77,14 +81,33 @@ def enumerate_task(
     return Graph(tuple(layers))
 
 
+def _looks_too_large(task: Task[Any], starts: Any, allowed: Allowed, max_edges: int) -> bool:
+    """Whether a few of many starts, which share hardly a state, say that all have far too many edges together.
+
+    So that nobody waits, and fills gigabytes, for what is refused in the end.
+    """
+    n = size(starts)
+    if n < SAMPLE * SAMPLE:
+        return False
+    few = np.linspace(0, n - 1, SAMPLE).astype(np.int64)
+    edges = [
+        enumerate_task(task, take_rows(starts, part), allowed, max_edges).edges for part in (few[::2], few)
+    ]
+    return edges[1] > 1.8 * edges[0] and edges[1] * n / SAMPLE > SURELY * max_edges
+
+
+def _too_large(task: Task[Any]) -> DescantError:
+    return DescantError(
+        f"{task.name} has too many states to plan exactly: fix what is drawn at reset (one cantus, one "
+        "position), or narrow the mask."
+    )
+
+
 def _expand(task: Task[Any], states: Any, allowed: Allowed, budget: int) -> tuple[Layer, Any]:
     """One layer with its edges, and the distinct states they lead to (None where all episodes end)."""
     source, action = np.nonzero(allowed(states))
     if len(action) > budget:
-        raise DescantError(
-            f"{task.name} has too many states to plan exactly: fix what is drawn at reset (one cantus, one "
-            "position), or narrow the mask."
-        )
+        raise _too_large(task)
     rewards, ends, keys, nexts = [], [], [], []
     for begin in range(0, len(action), CHUNK):
         part = slice(begin, begin + CHUNK)

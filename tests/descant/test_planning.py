@@ -247,3 +247,38 @@ def test_too_many_edges_are_refused_and_as_many_as_allowed_are_not() -> None:
     assert enumerate_task(task, max_edges=48).edges == 48
     with pytest.raises(DescantError, match="too many states to plan exactly: fix what is drawn at reset"):
         enumerate_task(task, max_edges=47)
+
+
+class Count(Counterpoint):
+    """Counts the edges that are followed."""
+
+    edges = 0
+
+    def step(self, state: Any, action: Ints, rng: np.random.Generator) -> Any:
+        self.edges += len(action)
+        return super().step(state, action, rng)
+
+
+def test_far_too_many_edges_are_refused_after_a_few_starts() -> None:
+    """The default pool has 1.7 billion."""
+    task = Count()
+    with pytest.raises(DescantError, match="too many states to plan exactly: fix what is drawn at reset"):
+        enumerate_task(task)
+    assert 2_000_000 < task.edges < 15_000_000
+
+
+class Funnel(Echo):
+    """Whatever the start, the second step begins in one and the same state."""
+
+    def step(self, state: Any, action: Ints, rng: np.random.Generator) -> Any:
+        after, reward, ended = super().step(state, action, rng)
+        after.seen[:] = 0
+        return after, reward, ended
+
+
+def test_starts_that_lead_to_the_same_states_are_not_guessed_to_be_too_large() -> None:
+    task = Funnel(symbols=64, steps=60)
+    edges = 64 * 64 + 59 * 64
+    assert enumerate_task(task, max_edges=edges).edges == edges
+    with pytest.raises(DescantError, match="too many states"):
+        enumerate_task(task, max_edges=edges - 1)
