@@ -47,8 +47,9 @@ def train_all(specs: Sequence[RunSpec], out: Path, workers: int = 2) -> list[Tra
     with Board([(label(s), s.entry.total_timesteps) for s in specs]) as board:
         try:
             while waiting or running:
-                while waiting and len(running) < workers:
-                    spec = waiting.pop(0)
+                while spec := _next(waiting, out, workers - len(running)):
+                    if is_done(spec, out):  # by a process that is not ours
+                        continue
                     try:
                         _begin(spec, out)
                     except DescantError as error:
@@ -67,6 +68,31 @@ def train_all(specs: Sequence[RunSpec], out: Path, workers: int = 2) -> list[Tra
             _stop(running)
             raise
     return [Trained(s, s.folder(out), failed.get(s)) for s in specs]
+
+
+def _next(waiting: list[RunSpec], out: Path, places: int) -> RunSpec | None:
+    """Take the next run off the list, if there is a place for it.
+
+    A run that another process is writing, left over from a benchmark that was killed, takes one of the places and
+    is asked for again later.
+    """
+    taken = {spec: _is_taken(spec, out) for spec in waiting}
+    free = [spec for spec in waiting if not taken[spec]]
+    if not free or places - sum(taken.values()) < 1:
+        return None
+    waiting.remove(free[0])
+    return free[0]
+
+
+def _is_taken(spec: RunSpec, out: Path) -> bool:
+    """Whether another process is writing the run."""
+    if not (spec.folder(out) / "config.json").exists():
+        return False
+    try:
+        with RunFolder.open(spec.folder(out)).lock():
+            return False
+    except DescantError:
+        return True
 
 
 def label(spec: RunSpec) -> str:

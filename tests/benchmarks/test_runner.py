@@ -13,6 +13,7 @@ from descant.benchmarks.runner import Trained, is_done, last_step, train_all
 from descant.benchmarks.specs import Suite, runs_of
 from descant.errors import DescantError
 from descant.registry import suites
+from descant.runs.folders import RunFolder
 
 from .tiny_suite import TINY
 
@@ -26,6 +27,32 @@ def test_a_folder_that_was_left_empty_is_begun_again(tmp_path: Path) -> None:
     assert config["config"]["hidden"] == [16]
     assert config["config"]["normalize_advantage"] is False
     assert (config["config"]["seed"], config["total_timesteps"]) == (0, 20_000)
+
+
+def test_a_run_that_another_process_is_writing_is_waited_for(tmp_path: Path) -> None:
+    """As after `kill -9`, which leaves the workers at their work."""
+    first, second, third = (replace(spec, seed=seed) for seed, spec in enumerate(runs_of(TINY)[:1] * 3))
+    for spec in (first, second):
+        runner._begin(spec, tmp_path)
+    waiting = [first, second, third]
+    with RunFolder.open(first.folder(tmp_path)).lock():
+        assert runner._next(waiting, tmp_path, 1) is None  # the other process has the only place
+        assert runner._next(waiting, tmp_path, 2) == second
+        assert waiting == [first, third]
+    assert runner._next(waiting, tmp_path, 0) is None
+    assert runner._next(waiting, tmp_path, 1) == first
+    assert runner._next(waiting, tmp_path, 1) == third
+    assert runner._next([], tmp_path, 1) is None
+
+
+def test_what_another_process_has_finished_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = runs_of(TINY)[0]
+    finished = iter([False, True])  # not yet when the list is made
+    monkeypatch.setattr(runner, "is_done", lambda spec, out: next(finished))
+    monkeypatch.setattr(runner, "_start", lambda spec, out: pytest.fail("it was started"))
+    assert train_all([spec], tmp_path) == [Trained(spec, spec.folder(tmp_path))]
 
 
 def test_nothing_to_train_is_fine(tmp_path: Path) -> None:
