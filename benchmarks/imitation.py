@@ -25,10 +25,11 @@ from descant.tasks import take_rows
 from .exams import Exam, a_line, by_length, exam_on, sit, tally
 from .imitation_picture import draw
 from .jobs import Done, Job
+from .plans import plans_in
 from .studies import Study, Table, errors_of, interval
 
 ENV = "descant/Counterpoint-v0"
-WORLD: dict[str, Any] = {}  # what all train on: the environment as it is
+WORLD: dict[str, Any] = {"pool": 2048}  # cantus firmi that all train on
 UNSEEN = {"pool": 1024, "pool_seed": 1000}
 EVERY = 43  # of the unseen cantus firmi one in so many is sung: neighbours in a pool share mode and length
 GOAL = 0.99
@@ -36,13 +37,22 @@ EPOCHS = 200  # at most; cloning stops of itself
 ROUNDS = 8  # in which a comparison's lines are labelled
 EXAMS = {"fux": "Fux's twelve", "unseen": "unseen"}
 LEARNERS = ("reinforce", "ppo")  # without a teacher
+PPO = {
+    "num_envs": 512,
+    "n_steps": 16,
+    "n_epochs": 3,
+    "minibatch_size": 2048,
+    "gamma": 0.9,
+    "ent_coef": 0.5,
+    "ent_coef_final": 0.02,
+}
 # Work and arguments: how many steps each may take, and how often one looks. The fewer steps reinforce and ppo are told
 # to train for, the sooner their schedules get them there, until they do not: these numbers were found on seed 100.
 RACES: dict[str, tuple[str, dict[str, Any]]] = {
-    "dagger": ("race", {"steps": 150_000, "every": 1, "config": {"num_envs": 128, "updates": 200}}),
-    "bc": ("race_cloning", {"lines": (512, 1024, 2048, 4096, 8192), "config": {}}),
-    "reinforce": ("race", {"steps": 2_000_000, "every": 16_384, "config": {}}),
-    "ppo": ("race", {"steps": 1_000_000, "every": 16_384, "config": {}}),
+    "dagger": ("race", {"steps": 200_000, "every": 1, "config": {"num_envs": 128, "updates": 200}}),
+    "bc": ("race_cloning", {"lines": (1024, 2048, 4096, 8192), "config": {}}),
+    "reinforce": ("race", {"steps": 1_500_000, "every": 16_384, "config": {}}),
+    "ppo": ("race", {"steps": 1_000_000, "every": 16_384, "config": PPO}),
 }
 LINES = (128, 512, 2048)
 METHODS: dict[str, dict[str, Any]] = {
@@ -71,26 +81,22 @@ def scores(agent: Agent) -> dict[str, float]:
     return {name: float(sit(agent, exam).score.mean()) for name, exam in exams().items()}
 
 
-@functools.cache
-def _plans() -> dict[int, Any]:
-    """What teachers have planned so far in this process: they all teach the same cantus firmi."""
-    return {}
-
-
 def vector_env(agent: str, config: dict[str, Any]) -> Any:
     """The cantus firmi that all train on, in as many rows as the agent asks for."""
     return TaskVectorEnv(ENV, make_config(agents.get(agent), config).num_envs, **WORLD)
 
 
-def learner(agent: str, config: dict[str, Any], seed: int) -> Any:
-    """A new agent on the cantus firmi that all train on."""
+def learner(agent: str, config: dict[str, Any], seed: int, folder: str) -> Any:
+    """A new agent on the cantus firmi that all train on; what its teacher plans is kept in the folder."""
     made = make_agent(agent, vector_env(agent, config), **config, seed=seed)
     if hasattr(made, "teacher"):
-        made.teacher.tables = _plans()
+        made.teacher.tables = plans_in(folder)
     return made
 
 
-def race(agent: str, steps: int, every: int, config: dict[str, Any], seed: int) -> dict[str, Any]:
+def race(
+    agent: str, steps: int, every: int, config: dict[str, Any], seed: int, folder: str
+) -> dict[str, Any]:
     """Train until the mean score has been `GOAL` in each exam, or for `steps`: the scores at each look.
 
     There is a look after at least `every` environment steps. `reached` has the steps at the first look at which the
@@ -103,15 +109,17 @@ def race(agent: str, steps: int, every: int, config: dict[str, Any], seed: int) 
             looks.append({"steps": agent.num_timesteps, **scores(agent)})
         return None in reached(looks).values()
 
-    learner(agent, config, seed).learn(steps, callback=look)
+    learner(agent, config, seed, folder).learn(steps, callback=look)
     return {"reached": reached(looks), "looks": looks}
 
 
-def race_cloning(agent: str, lines: Sequence[int], config: dict[str, Any], seed: int) -> dict[str, Any]:
+def race_cloning(
+    agent: str, lines: Sequence[int], config: dict[str, Any], seed: int, folder: str
+) -> dict[str, Any]:
     """The same for a cloner, taught afresh with more and more lines; its steps are the notes that it was shown."""
     looks: list[dict[str, float]] = []
     for count in lines:
-        cloner = learner(agent, {**config, "episodes": count}, seed)
+        cloner = learner(agent, {**config, "episodes": count}, seed, folder)
         steps = int(cloner.shown(cloner.collector).valid.sum())
         cloner.learn(EPOCHS * steps)
         looks.append({"steps": steps, **scores(cloner)})
@@ -126,13 +134,13 @@ def reached(looks: Sequence[dict[str, float]]) -> dict[str, int | None]:
     return {name: steps[0] if steps else None for name, steps in found.items()}
 
 
-def errors(method: str, lines: int, config: dict[str, Any], seed: int) -> dict[str, Any]:
+def errors(method: str, lines: int, config: dict[str, Any], seed: int, folder: str) -> dict[str, Any]:
     """Errors of a learner that has had so many lines labelled, on its own path and on the teacher's.
 
     By position in the line (from the first): how many notes, how many wrong, and their cost; by length of the line: how
     many lines, and their regret. All exams together.
     """
-    agent = learner("dagger", {**config, "num_envs": lines // ROUNDS}, seed)
+    agent = learner("dagger", {**config, "num_envs": lines // ROUNDS}, seed, folder)
     count = 0
 
     def rounds(_: Any) -> bool:
@@ -153,11 +161,11 @@ def jobs(seeds: Sequence[int]) -> list[Job]:
     for seed in seeds:
         for agent, (work, arguments) in RACES.items():
             told = {"agent": agent, **arguments, "seed": seed}
-            found.append(Job(f"{agent} to {GOAL} seed {seed}", f"{__name__}:{work}", told))
+            found.append(Job(f"{agent} to {GOAL} seed {seed}", f"{__name__}:{work}", told, "plans"))
         for lines in LINES:
             for method, config in METHODS.items():
                 told = {"method": method, "lines": lines, "config": config, "seed": seed}
-                found.append(Job(f"{method} {lines} lines seed {seed}", f"{__name__}:errors", told))
+                found.append(Job(f"{method} {lines} lines seed {seed}", f"{__name__}:errors", told, "plans"))
     return found
 
 

@@ -22,7 +22,7 @@ from descant.agents.demonstrations import (
     save_demonstrations,
     take_episodes,
 )
-from descant.agents.teachers import ExactTeacher, labels_along, make_table, make_teacher
+from descant.agents.teachers import ExactTeacher, labels_along, make_teacher
 from descant.errors import DescantError
 from descant.evaluation import evaluate
 from descant.neural import NeuralAgent
@@ -88,19 +88,6 @@ def test_the_exact_teacher_agrees_with_the_exact_agent_wherever_one_gets(task: A
         expected = np.exp(exact.log_probs(shown.observations[t][valid]))
         np.testing.assert_allclose(labels[t][valid], expected)
         assert not labels[t][~valid].any()
-
-
-@pytest.mark.parametrize("alike", [False, True])
-def test_a_table_of_best_actions_gives_back_what_it_was_made_of(alike: bool) -> None:
-    rng = np.random.default_rng(0)
-    states = np.unique(rng.integers(0, 256, (300, 5), np.uint8), axis=0)[rng.permutation(299)]
-    states[:, 3:] = 0  # bytes that all states share, and zeros at the end
-    states = states[:1] if alike else np.unique(states, axis=0)[::-1]
-    best = rng.random((len(states), 11)) < 0.4
-    table = make_table(states, best)
-    np.testing.assert_array_equal(table.best(states, 11), best)
-    unknown = states[:1] + np.array([[0, 0, 0, 0, 1]], np.uint8)
-    assert table.best(np.concatenate([unknown, states[:1]]), 11).tolist() == [[True] * 11, best[0].tolist()]
 
 
 def test_the_teacher_plans_only_for_what_comes_up() -> None:

@@ -36,8 +36,6 @@ def easy(monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task(imitation.ENV, cantus="D4 F4 E4 D4")
     exam = exam_on(task)
     monkeypatch.setattr(imitation, "exams", lambda: {"fux": exam, "unseen": exam})
-    plans: dict[int, Any] = {}
-    monkeypatch.setattr(imitation, "_plans", lambda: plans)
 
 
 def test_the_unseen_are_unseen_and_of_many_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +45,7 @@ def test_the_unseen_are_unseen_and_of_many_kinds(monkeypatch: pytest.MonkeyPatch
     task, starts = found["unseen"]
     rows = task.problems.problem_of(starts)
     chosen = [task.problems.problems[i] for i in rows]
-    training: Any = make_task(imitation.ENV)
+    training: Any = make_task(imitation.ENV, **imitation.WORLD)
     assert not {p.cantus for p in chosen} & {p.cantus for p in training.problems.problems}
     assert len(chosen) == 48
     assert len({p.cantus for p in chosen}) == 24
@@ -57,13 +55,15 @@ def test_the_unseen_are_unseen_and_of_many_kinds(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("easy")
-def test_a_race_ends_at_the_goal_and_looks_now_and_then() -> None:
-    found = race("dagger", 20_000, 1, {**SMALL, "num_envs": 16, "updates": 32, "learning_rate": 0.01}, 0)
+def test_a_race_ends_at_the_goal_and_looks_now_and_then(tmp_path: Path) -> None:
+    found = race(
+        "dagger", 20_000, 1, {**SMALL, "num_envs": 16, "updates": 32, "learning_rate": 0.01}, 0, str(tmp_path)
+    )
     looks = found["looks"]
     assert found["reached"] == {"fux": looks[-1]["steps"], "unseen": looks[-1]["steps"]}
     assert all(look["fux"] < 0.99 for look in looks[:-1])
     assert 64 <= looks[-1]["steps"] < 20_000
-    slow = race("reinforce", 2_000, 500, {**SMALL, "num_envs": 16, "critic_hidden": (16,)}, 0)
+    slow = race("reinforce", 2_000, 500, {**SMALL, "num_envs": 16, "critic_hidden": (16,)}, 0, str(tmp_path))
     steps = [look["steps"] for look in slow["looks"]]
     assert slow["reached"] == {"fux": None, "unseen": None}
     assert steps[0] == 64
@@ -71,8 +71,10 @@ def test_a_race_ends_at_the_goal_and_looks_now_and_then() -> None:
 
 
 @pytest.mark.usefixtures("easy")
-def test_a_cloner_is_taught_with_more_and_more_lines() -> None:
-    found = race_cloning("bc", (2, 64, 128), {**SMALL, "num_envs": 8, "learning_rate": 0.01}, 0)
+def test_a_cloner_is_taught_with_more_and_more_lines(tmp_path: Path) -> None:
+    found = race_cloning(
+        "bc", (2, 64, 128), {**SMALL, "num_envs": 8, "learning_rate": 0.01}, 0, str(tmp_path)
+    )
     steps = [look["steps"] for look in found["looks"]]
     assert steps == [4 * lines for lines in (2, 64, 128)][: len(steps)]
     assert found["reached"]["fux"] == steps[-1] <= 4 * 64
@@ -85,9 +87,10 @@ def test_the_first_look_at_the_goal_counts() -> None:
 
 
 @pytest.mark.usefixtures("easy")
-def test_cloning_and_dagger_have_as_many_labels() -> None:
+def test_cloning_and_dagger_have_as_many_labels(tmp_path: Path) -> None:
     one, two = (
-        errors(method, 16, {**METHODS[method], **SMALL, "updates": 4}, 0) for method in ("cloning", "dagger")
+        errors(method, 16, {**METHODS[method], **SMALL, "updates": 4}, 0, str(tmp_path))
+        for method in ("cloning", "dagger")
     )
     assert one["steps"] == two["steps"] == 4 * 16
     assert one["own"]["notes"][:5] == two["forced"]["notes"][:5] == [4, 4, 4, 4, 0]  # above, below, two exams
