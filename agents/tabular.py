@@ -102,14 +102,10 @@ class Tabular(Agent):
 
     def _step(self, collector: Collector, rate: float) -> dict[str, list[float]]:
         """One step of every row; errors of the values learned, returns and metrics of episodes that ended."""
+        collector.begun_at = self.num_timesteps
         rollout = collector.steps(1, self._act)
         place, masks = self._seen
         action, reward, valid = rollout.actions[0], rollout.rewards[0], rollout.valid[0].copy()
-        if not np.isfinite(reward[valid]).all():
-            raise DescantError(
-                f"The environment's reward is not finite at step {self.num_timesteps}: mend the environment. The last "
-                "checkpoint is as it was."
-            )
         self._running = np.where(rollout.starts[0], 0.0, self._running) + np.where(valid, reward, 0.0)
         ended = (rollout.terminated[0] | rollout.truncated[0]) & valid
         found = {name: values.tolist() for name, values in rollout.metrics.items()}

@@ -130,11 +130,6 @@ class ReplayAgent(NeuralAgent):
         self.trace = Trace()
         rollout = collector.steps(self.config.train_freq, self.actor())
         self.trace.states.append(self.memory)
-        if not np.isfinite(rollout.rewards[rollout.valid]).all():
-            raise DescantError(
-                f"A reward is not finite after step {self.num_timesteps}: mend the environment's reward. The last "
-                "checkpoint is as it was."
-            )
         if isinstance(self.buffer, SequenceBuffer):
             self.buffer.add_rollout(rollout, self._cut_masks(rollout), self.trace)
         else:
