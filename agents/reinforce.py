@@ -198,7 +198,7 @@ class Reinforce(KeepingAgent):
         if self.config.baseline == "learned":
             with torch.inference_mode():
                 starts = torch.as_tensor(rollout.starts)
-                heads, _ = self.networks["critic"].sequence(to_tensor(rollout.observations), starts)
+                heads = self.networks["critic"].outputs(to_tensor(rollout.observations), starts)
                 baseline = heads["value"][..., 0].numpy().astype(np.float64)
         elif self.config.baseline == "mean":
             count = np.maximum(valid.sum(axis=1, keepdims=True), 1)

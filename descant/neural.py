@@ -270,7 +270,7 @@ def valid_parts(
     observations = to_tensor(rollout.observations)
     if any(network.recurrent for network in networks.values()):
         starts = torch.as_tensor(rollout.starts)
-        whole = {n: net.sequence(observations, starts)[0] for n, net in networks.items()}
+        whole = {n: net.outputs(observations, starts) for n, net in networks.items()}
         heads = {n: {kind: head[valid] for kind, head in of.items()} for n, of in whole.items()}
         yield {name: tensor[valid] for name, tensor in tensors.items()}, heads
         return

@@ -292,7 +292,7 @@ def row_parts(
         for name, network in networks.items():
             state = batch.states.get(name)
             own = None if state is None else (state[0][:, rows], state[1][:, rows])
-            whole, _ = network.sequence(_rows(seen, (slice(None), rows)), starts[:, rows], own)
+            whole = network.outputs(_rows(seen, (slice(None), rows)), starts[:, rows], own)
             heads[name] = {kind: head[mine] for kind, head in whole.items()}
         yield {name: tensor[:, rows][mine] for name, tensor in tensors.items()}, heads
 

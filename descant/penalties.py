@@ -102,7 +102,7 @@ def states_of(
         starts = torch.as_tensor(rollout.starts)
         for row in torch.randperm(valid.shape[1], generator=generator).tolist():
             seen = _at(observations, (slice(None), slice(row, row + 1)))
-            logits = network.sequence(seen, starts[:, row : row + 1])[0]["policy"][:, 0]
+            logits = network.outputs(seen, starts[:, row : row + 1])["policy"][:, 0]
             rows = masked_log_softmax(logits, None if masks is None else masks[:, row])
             yield from rows[valid[:, row]]
         return

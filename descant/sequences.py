@@ -58,7 +58,7 @@ class SequenceBatch:
         """All heads of a network along the chunks, float[(T + 1) * B, width] each, from the state kept for `name`."""
         steps = next(iter(_flat(self.observations, "").values()))
         starts = torch.zeros(steps.shape[:2], dtype=torch.bool)
-        heads, _ = network.sequence(self.observations, starts, self.states.get(name))
+        heads = network.outputs(self.observations, starts, self.states.get(name))
         return {kind: head.flatten(0, 1) for kind, head in heads.items()}
 
 

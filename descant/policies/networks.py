@@ -79,6 +79,13 @@ class Network(nn.Module):
             out, state = self.trunk(features.view(steps, rows, -1), starts, state)
         return self._headed(out), state
 
+    def outputs(self, observation: Any, starts: Tensor, state: State | None = None) -> dict[str, Tensor]:
+        """The heads that `sequence` gives, without the state: an LSTM learns faster so."""
+        if not isinstance(self.trunk, LSTMTrunk):
+            return self.sequence(observation, starts, state)[0]
+        features = self.encoder(flatten_time(observation)).view(*starts.shape, -1)
+        return self._headed(self.trunk.outputs(features, starts, state))
+
     def step(
         self, observation: Any, starts: Tensor, state: State | None
     ) -> tuple[dict[str, Tensor], State | None]:

@@ -68,26 +68,74 @@ class LSTMTrunk(nn.Module):
         One pass over all stretches side by side costs far less than stepping all rows, with the state cleared between.
         """
         steps, rows = starts.shape
-        begins = starts.t().clone()  # [N, T]: rows one after another, so that stretches are contiguous
-        begins[:, 0] = True
-        first = begins.reshape(-1).nonzero()[:, 0]
-        lengths = torch.diff(first, append=first.new_tensor([steps * rows]))
-        order = torch.argsort(lengths, descending=True, stable=True)
-        first, lengths = first[order], lengths[order]
+        first, lengths, row = stretches(starts)
         # Packed: the first step of every stretch, then the second of those that have one, and so on.
-        step = torch.arange(int(lengths[0]))
-        places = (first + step[:, None])[step[:, None] < lengths]
-        sizes = (step[:, None] < lengths).sum(1)
-        row, time = places.div(steps, rounding_mode="floor"), places % steps
-        carried = (first % steps == 0).to(features.dtype)[None, :, None]  # only what goes on has a state
-        own = first.div(steps, rounding_mode="floor")
-        packed = PackedSequence(features[time, row], sizes)
-        out, ends = self.lstm(packed, (state[0][:, own] * carried, state[1][:, own] * carried))
-        whole = torch.empty_like(out.data).view(steps, rows, -1).index_put((time, row), out.data)
-        last = own.new_empty(rows)
+        step = torch.arange(int(lengths[0]))[:, None]
+        taken = step < lengths
+        places = (first + step)[taken]
+        packed = PackedSequence(_by_row(features)[places], taken.sum(1))
+        out, ends = self.lstm(packed, _begun(state, first, row, steps))
+        last = row.new_empty(rows)
         ending = (first + lengths) % steps == 0
-        last[own[ending]] = ending.nonzero()[:, 0]
-        return whole, (ends[0][:, last], ends[1][:, last])
+        last[row[ending]] = ending.nonzero()[:, 0]
+        return _unpacked(out.data, places, steps), (ends[0][:, last], ends[1][:, last])
+
+    def outputs(self, features: Tensor, starts: Tensor, state: State | None) -> Tensor:
+        """What `forward` gives without the state after it: to learn from, since a pack's gradients take T^2 time."""
+        state = self.initial_state(features.shape[1]) if state is None else state
+        state = _cleared(state, starts[0])
+        steps = len(starts)
+        if steps == 1 or not starts[1:].any():
+            plain: Tensor = self.lstm(features, state)[0]
+            return plain
+        first, lengths, row = stretches(starts)
+        hidden, cell = _begun(state, first, row, steps)
+        seen, outs, places, begin = _by_row(features), [], [], 0
+        # Filled up to the longest: those of more than half its length go together, so that little is for nothing.
+        while begin < len(lengths):
+            longest = int(lengths[begin])
+            end = begin + int((lengths[begin:] > longest // 2).sum())
+            step = torch.arange(longest)[:, None]
+            taken = step < lengths[begin:end]
+            place = first[begin:end] + step
+            own = (hidden[:, begin:end].contiguous(), cell[:, begin:end].contiguous())
+            outs.append(self.lstm(seen[place.where(taken, 0)], own)[0][taken])
+            places.append(place[taken])
+            begin = end
+        return _unpacked(torch.cat(outs), torch.cat(places), steps)
+
+
+def stretches(starts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where rows bool[T, N] are cut into stretches, the longest first: int[S] each of first step, length and row.
+
+    A step counts as its row times T and its time.
+    """
+    steps, rows = starts.shape
+    begins = starts.t().clone()
+    begins[:, 0] = True
+    first = begins.reshape(-1).nonzero()[:, 0]
+    lengths = torch.diff(first, append=first.new_tensor([steps * rows]))
+    order = torch.argsort(lengths, descending=True, stable=True)
+    first = first[order]
+    return first, lengths[order], first.div(steps, rounding_mode="floor")
+
+
+def _begun(state: State, first: Tensor, row: Tensor, steps: int) -> State:
+    """The state that stretches begin with: zero, but for those that go on from before."""
+    carried = (first % steps == 0).to(state[0].dtype)[None, :, None]
+    return state[0][:, row] * carried, state[1][:, row] * carried
+
+
+def _by_row(features: Tensor) -> Tensor:
+    """float[T, N, width] to float[N * T, width]."""
+    return features.transpose(0, 1).reshape(-1, features.shape[-1])
+
+
+def _unpacked(out: Tensor, places: Tensor, steps: int) -> Tensor:
+    """float[T, N, width] from float[N * T, width], of which each row belongs to a place."""
+    back = torch.empty_like(places)
+    back[places] = torch.arange(len(places))
+    return out[back].view(-1, steps, out.shape[-1]).transpose(0, 1)
 
 
 def _cleared(state: State, starts: Tensor) -> State:

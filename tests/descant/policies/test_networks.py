@@ -105,3 +105,20 @@ def test_a_policy_begins_near_uniform() -> None:
     network = Network(MIXED, {"policy": 5}, (64, 64))
     probs = network(at(observations(), 0))["policy"].softmax(-1)
     torch.testing.assert_close(probs, torch.full_like(probs, 0.2), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_outputs_are_those_of_a_sequence_with_their_gradients(recurrent: bool, share: float) -> None:
+    torch.manual_seed(2)
+    network = Network(MIXED, {"policy": 5}, (8, 6), recurrent)
+    seen, starts = {"a": torch.randint(3, (20, N, 2)), "b": torch.randn(20, N, 2)}, torch.rand(20, N) < share
+    for first in (None, (torch.randn(1, N, 6), torch.randn(1, N, 6))):
+        given = first if recurrent else None
+        whole, outputs = network.sequence(seen, starts, given)[0], network.outputs(seen, starts, given)
+        torch.testing.assert_close(outputs, whole)
+        pull = torch.randn(20, N, 5)
+        ours, theirs = (
+            torch.autograd.grad((heads["policy"] * pull).sum(), network.weights) for heads in (outputs, whole)
+        )
+        torch.testing.assert_close(ours, theirs)
