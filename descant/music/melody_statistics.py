@@ -31,6 +31,7 @@ SHARES = ("out_of_key", "repeated", "in_motif", "in_repeated_motif")
 COUNTS = ("leaps_resolved", "leaps_doubled")
 COPIED_RUN = 16  # steps
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_BUCKET = np.uint64((1 << 24) - 1)
 
 
 def measures(state: State) -> dict[str, Floats]:
@@ -94,8 +95,7 @@ class Corpus:
         own = _hashes(compositions, run)
         if not own.shape[1]:
             return np.zeros(len(own), bool)
-        known = np.unique(_hashes(self.windows, run))
-        return np.asarray(np.isin(own, known).any(axis=1), bool)
+        return np.asarray(_among(own, _hashes(self.windows, run).ravel()).any(axis=1), bool)
 
     def longest(self, compositions: Actions) -> Ints:
         """Steps of the longest run of each composition that a tune holds too: int64[n]. Bisected: runs nest."""
@@ -180,6 +180,17 @@ def _hashes(rows: NDArray[np.integer], run: int) -> NDArray[np.uint64]:
         found ^= rows[:, i : i + count].astype(np.uint64) + np.uint64(1)
         found *= _FACTOR
         found ^= found >> np.uint64(29)
+    return found
+
+
+def _among(own: NDArray[np.uint64], known: NDArray[np.uint64]) -> Bools:
+    """`np.isin` of hashes, but only those are sorted whose last 24 bits occur on both sides."""
+    buckets = np.zeros(1 << 24, bool)
+    buckets[known & _BUCKET] = True
+    found: Bools = buckets[own & _BUCKET]
+    buckets[:] = False
+    buckets[own[found] & _BUCKET] = True
+    found[found] = np.isin(own[found], known[buckets[known & _BUCKET]])
     return found
 
 
