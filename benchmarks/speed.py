@@ -40,13 +40,16 @@ class Row:
 
 
 def measure() -> list[Row]:
-    """Every row. Takes about a minute."""
+    """Every row. Takes about two minutes, most of it training."""
+    from . import training_speed
+
     rows = [against_cartpole(n) for n in (256, 4096)]
     rows += [throughput(n) for n in (1, 64, 1024)]
     rows.append(bridge_against_dummy())
     rows.append(slowest_solve())
     rows.append(check_work())
     rows.append(import_time())
+    rows += training_speed.measure()
     return rows
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import descant.benchmarks.speed as speed
+import descant.benchmarks.training_speed as training_speed
 from descant.benchmarks.speed import Row
 from descant.cli import main
 
@@ -16,6 +17,7 @@ from descant.cli import main
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "ROUND_SECONDS", 0.01)
     monkeypatch.setattr(speed, "ROUNDS", 3)
+    monkeypatch.setattr(training_speed, "SETTINGS", ())  # tested by themselves
 
 
 def test_every_row_has_a_sane_value(capsys: pytest.CaptureFixture[str]) -> None:
