@@ -56,7 +56,7 @@ def test_memory_is_learned_and_needed(kind: type[ReplayAgent]) -> None:
     agent = with_memory(kind, task, 16, **QUICK | OWN.get(kind, {})).learn(1500)
     assert recall(agent, task) == 1.0
     plain = {"recurrent": False, "hidden": (24, 24)} | OWN.get(kind, {})
-    assert recall(with_memory(kind, task, 16, **QUICK | plain).learn(1500), task) < 0.75
+    assert recall(with_memory(kind, task, 16, **QUICK | plain).learn(700), task) < 0.75
 
 
 @pytest.mark.parametrize("options", [{"dueling": True}, {"double": False, "n_steps": 1, "target": "hard"}])
@@ -251,7 +251,7 @@ def test_comes_near_the_optimum_beside_a_prior_with_memory(
     assert agent.residual is (kind is Psi and hidden == (24,))
     before, tracker = regret(agent, prior, task), Records()
     assert along_all(agent, task) == pytest.approx(along_all(prior, task), abs=1e-4)  # begins as the prior
-    agent.learn(4000, tracker=tracker)
+    agent.learn(3000, tracker=tracker)
     assert regret(agent, prior, task) < 0.05 < 0.5 < before
     record = tracker.records[-1]
     assert record["kl"] == pytest.approx(record["kl_k1"], abs=5 * record["kl_k1_se"])
@@ -259,7 +259,7 @@ def test_comes_near_the_optimum_beside_a_prior_with_memory(
 
 def test_kl_q_finds_the_best_sequence_beside_a_prior_with_memory(note_rnn: Path) -> None:
     task, prior = Last(3, 3), load_agent(note_rnn)
-    agent = agent_on(KLQ, task, 16, **SOFT | {"prior": str(note_rnn), "hidden": (16, 16)}).learn(4000)
+    agent = agent_on(KLQ, task, 16, **SOFT | {"prior": str(note_rnn), "hidden": (16, 16)}).learn(3000)
     value = task.sequences()[1] + along_all(prior, task)
     taken = int(along_all(agent, task).argmax())
     assert value[taken] == pytest.approx(value.max(), abs=0.05)
