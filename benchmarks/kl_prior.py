@@ -20,6 +20,7 @@ import gymnasium
 import numpy as np
 
 from descant.agent import Agent
+from descant.errors import DescantError
 from descant.files import write_atomically
 from descant.makers import load_agent, make_agent
 from descant.planning import Graph, enumerate_task, optimum, soft_optimum, uniform
@@ -119,6 +120,10 @@ def measured_on(world: str, settings: dict[str, Any]) -> tuple[Any, Any]:
     task = tasks.get(ENV)(pool=settings["pool"], pool_seed=HELD_OUT_SEED)
     problems = task.problems.problems
     new = [i for i in range(0, len(problems), 2) if problems[i].cantus not in learned]
+    if len(new) < settings["held_out"]:
+        raise DescantError(
+            f"Only {len(new)} cantus firmi are left to measure on: lower held_out, or take a larger pool."
+        )
     spread = [new[round(k)] for k in np.linspace(0, len(new) - 1, settings["held_out"])]
     return task, take_rows(task.starts(), np.array([i + k % 2 for k, i in enumerate(spread)]))
 

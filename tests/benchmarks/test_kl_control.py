@@ -39,6 +39,7 @@ from descant.benchmarks.kl_prior import (
     prior_in,
     world_options,
 )
+from descant.errors import DescantError
 from descant.makers import make_agent
 from descant.planning import count_episodes, enumerate_task
 from descant.registry import tasks
@@ -128,6 +129,12 @@ def test_what_is_measured_on_was_not_learned_from() -> None:
     assert Counter(p.position for p in chosen) == {"above": 12, "below": 12}
     assert len({len(p.cantus) for p in chosen}) > 3
     assert size(measured_on("dorian", PRIOR)[1]) == 1
+
+
+def test_cantus_firmi_that_were_learned_from_are_never_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kl_prior, "HELD_OUT_SEED", 0)  # the very pool that is learned from
+    with pytest.raises(DescantError, match="Only 0 cantus firmi are left"):
+        measured_on("generated", TINY)
 
 
 # The prior
@@ -256,8 +263,8 @@ def test_distinct_lines_are_told_apart_within_a_problem_and_by_what_is_valid() -
     valid = np.array([[True] * 4, [True, True, True, False]])
     assert distinct(actions, valid, np.array([0, 0, 0, 0])) == 0.75
     assert distinct(actions, valid, np.array([0, 1, 0, 1])) == 1.0
-    actions[1, 3] = 4  # after the end
-    assert distinct(actions, valid, np.array([0, 0, 0, 0])) == 0.75
+    valid[1, 2] = False  # now two differ only after their end
+    assert distinct(actions, valid, np.array([0, 0, 0, 0])) == 0.5
 
 
 # The frontier
@@ -367,7 +374,8 @@ def done_of(changed: dict[str, dict[str, float]] | None = None, error: str = "")
             own = value(0.0, -0.5)
         else:
             own = tuned(job.arguments["config"], seed, changed or {})
-        failed = work == "tune_one" and bool(error) and job.arguments["config"] == TUNING and seed == 1
+        failed = work == "tune_one" and bool(error) and seed == 1
+        failed = failed and job.arguments["config"] == TUNING | {"kl_coef": CS[0]}
         found.append(Done(job, None if failed else own, 1.0, error if failed else ""))
     return found
 
@@ -409,8 +417,8 @@ def test_failed_seeds_are_counted_and_shown(tmp_path: Path) -> None:
     prior, table, _ = tables(done_of(error="out of memory"), tmp_path)
     assert not prior.met
     assert len(prior.failed) == len(WORLDS)
-    assert "none" in prior.failed[0]
-    assert next(row for row in table.rows if row[0] == "none")[2] == "1 + 1 failed"
+    assert prior.failed[0] == "generated: KL c = 1 seed 1: out of memory"
+    assert [row[:3] for row in table.rows if "MISSED" in row[-1]] == [("KL", "c = 1", "1 + 1 failed")]
     assert not table.met
 
 
