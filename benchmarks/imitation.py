@@ -157,16 +157,28 @@ def errors(method: str, lines: int, config: dict[str, Any], seed: int, folder: s
 
 def jobs(seeds: Sequence[int]) -> list[Job]:
     """Every race and every comparison on every seed."""
-    found = []
-    for seed in seeds:
-        for agent, (work, arguments) in RACES.items():
-            told = {"agent": agent, **arguments, "seed": seed}
-            found.append(Job(f"{agent} to {GOAL} seed {seed}", f"{__name__}:{work}", told, "plans"))
-        for lines in LINES:
-            for method, config in METHODS.items():
-                told = {"method": method, "lines": lines, "config": config, "seed": seed}
-                found.append(Job(f"{method} {lines} lines seed {seed}", f"{__name__}:errors", told, "plans"))
-    return found
+    races = [
+        Job(
+            f"{agent} to {GOAL} seed {seed}",
+            f"{__name__}:{work}",
+            {"agent": agent, **arguments, "seed": seed},
+            "plans",
+        )
+        for seed in seeds
+        for agent, (work, arguments) in RACES.items()
+    ]
+    comparisons = [
+        Job(
+            f"{method} {lines} lines seed {seed}",
+            f"{__name__}:errors",
+            {"method": method, "lines": lines, "config": config, "seed": seed},
+            "plans",
+        )
+        for seed in seeds
+        for lines in LINES
+        for method, config in METHODS.items()
+    ]
+    return races + comparisons
 
 
 def tables(done: Sequence[Done], out: Path) -> list[Table]:
