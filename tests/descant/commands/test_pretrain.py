@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import descant.commands.train
 from descant import load_agent, make_agent
 from descant.cli import main
-from descant.pretraining import read_windows, score
+from descant.pretraining import keep_best, read_windows, score
 from descant.runs import load_checkpoint, read_metrics
 from descant.runs.folders import RunFolder
 
@@ -79,6 +81,19 @@ def test_the_best_checkpoint_is_scored_and_found(run: Path) -> None:
     valid = score(agent, read_windows(RunFolder.open(run), "valid"))[0]
     assert valid == pytest.approx(
         min(r["heldout_nll"] for r in read_metrics(run / "metrics.jsonl")), abs=1e-5
+    )
+
+
+def test_the_best_weights_are_those_kept_and_not_the_last(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "a")
+    opened = RunFolder.open(tmp_path / "a")
+    agent: Any = load_agent(opened.checkpoint_path("last"))
+    agent.best = {name: torch.zeros_like(w) for name, w in agent.networks["policy"].state_dict().items()}
+    agent.save(opened.checkpoint_path("last"))
+    kept: Any = keep_best(opened)
+    assert score(kept, read_windows(opened, "test"))[0] == pytest.approx(np.log(38))
+    assert (
+        load_checkpoint(opened.checkpoint_path("best")).weights["policy.heads.policy.bias"].abs().sum() == 0
     )
 
 
