@@ -45,7 +45,7 @@ PLAN: tuple[tuple[str, int, dict[str, Any]], ...] = (
     ("reinforce", 4_500_000, {}),
     ("actor-critic", 6_000_000, WHOLE),
     ("ppo", 2_500_000, {**CLIPPED, "ent_coef": 0.5, "ent_coef_final": 0.02}),
-    ("dqn", 400_000, REPLAY),
+    ("dqn", 600_000, REPLAY),
 )
 ANCHORS = ("random", "exact")
 
