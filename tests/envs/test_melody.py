@@ -14,8 +14,9 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import descant
 from descant.envs.melody import Melody
+from descant.envs.melody_views import COLOURS, colours_of, score_of
 from descant.errors import DescantError
-from descant.tasks import replay, row_fields, take_rows
+from descant.tasks import Finding, replay, row_fields, take_rows
 
 from ..melodies import melodies, score
 
@@ -58,7 +59,10 @@ def test_single_and_vector_agree(mode: str) -> None:
 
 def test_rows_at_different_steps_do_not_mix() -> None:
     """A row's rewards are the same whatever the others do, and wherever they stand."""
-    task, compositions = Melody(), melodies(4, 60).astype(np.int64)
+    sevens = np.resize(
+        [14, 16, 18, 1, 19, 21, 23], (7, 32)
+    )  # bars that would share a step with the ones before
+    task, compositions = Melody(), np.concatenate([melodies(4, 60), sevens]).astype(np.int64)
     _, alone, _ = score(compositions)
     state = task.reset(RNG, len(compositions))
     delay = np.arange(len(compositions)) % 7
@@ -144,6 +148,18 @@ def test_ansi_names_notes_and_faults_in_the_key() -> None:
         "   4  key: E4 is not in Eb major\n"
         "  10  repetition: a hold comes too often without another note between"
     )
+
+
+def test_the_note_is_coloured_that_sounds_at_the_fault() -> None:
+    task = Melody(steps=8)
+    score_now = score_of(replay(task, task.starts(), [14, 1, 0, 16, 17]))  # two notes about a rest, a third
+    faults = [
+        Finding("a", "warning", 2, 1.0, ""),
+        Finding("a", "error", 4, 1.0, ""),
+        Finding("b", "warning", 4, 1.0, ""),
+    ]
+    assert colours_of(score_now, faults) == {(0, 0): COLOURS["warning"], (0, 2): COLOURS["error"]}
+    assert colours_of(score_now, [Finding("a", "error", 3, 1.0, "")]) == {(0, 1): COLOURS["error"]}
 
 
 @pytest.mark.parametrize("actions", [[], [14], [0, 1, 14, 1, 1, 15], SCALE])

@@ -143,7 +143,9 @@ def slow_longest(melody: list[int], training: list[list[int]]) -> int:
     return max((j - i for i, j in own if tuple(melody[i:j]) in pieces), default=0)
 
 
-def test_copied_runs_are_found_wherever_they_stand() -> None:
+@pytest.mark.parametrize("buckets", [1, 4, 1 << 24])
+def test_copied_runs_are_found_wherever_they_stand(buckets: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("descant.music.melody_statistics._BUCKET", np.uint64(buckets - 1))
     rng = np.random.default_rng(0)
     training, compositions = patterned(rng, 12, 24), wild(rng, 30, 32)
     for row in range(20):  # row steps of a tune, somewhere
