@@ -144,7 +144,7 @@ def test_what_the_last_update_came_to_is_checked_too() -> None:
 TINY = {
     "ppo": {"num_envs": 4, "n_steps": 16, "hidden": [8], "critic_hidden": [8], "n_epochs": 1},
     "sb3/ppo": classic.ZOO_PPO | {"n_epochs": 1},
-    "sb3/dqn": classic.ZOO_DQN | {"learning_starts": 100, "gradient_steps": 2, "hidden": [8]},
+    "sb3/dqn": classic.USER_DQN | {"learning_starts": 100, "gradient_steps": 2, "hidden": [8]},
 }
 
 
@@ -206,7 +206,8 @@ def test_sb3_has_networks_as_wide_as_ours_and_both_variants() -> None:
         for problem in PROBLEMS
         for agent in ("sb3/ppo", "sb3/dqn")
         for variant in FASTER
-    }
+    } | {("cartpole", "sb3/ppo", f"{variant} tanh") for variant in FASTER}
+    assert all(e.config["activation"] == "relu" for e in theirs if e.variant in FASTER)
     assert {agent for problem, agent in ours if problem == "cartpole"} == {
         "reinforce",
         "actor-critic",
@@ -289,6 +290,18 @@ def test_failed_runs_are_counted_and_shown() -> None:
     assert table.rows[1][4] == "> 33.00"
     assert table.rows[1][6:8] == ("5.50 x", "16.50 x")
     assert table.met
+
+
+@pytest.mark.usefixtures("_plan")
+def test_another_network_has_no_bar_and_may_not_fail(monkeypatch: Any) -> None:
+    tanh = Entry("cartpole", "sb3/ppo", "user tanh", 1000, {})
+    monkeypatch.setattr(classic, "PLAN", (USER, OURS, BRIDGE, tanh))
+    early = done_of(tanh, run(10, 0.1))
+    assert missed(*FINE, early) == []
+    (table,) = tables([d for own in (*FINE, early) for d in own], Path())
+    assert table.rows[3][0] == "sb3/ppo with tanh, as a user would run it"
+    assert table.rows[3][6:] == ("0.10 x", "0.05 x", "none: another network")
+    assert missed(*FINE, done_of(tanh, {}, error="broken")) == [table.rows[3][0]]
 
 
 def test_there_is_a_job_for_every_seed_of_every_entry() -> None:
