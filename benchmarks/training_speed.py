@@ -30,7 +30,7 @@ from .speed import Row
 ENVS = ("CartPole-v1", "descant/Counterpoint-v0")
 NUM_ENVS = 16
 WIDTH = 64
-ROUNDS = 5
+ROUNDS = 3
 ROUND_SECONDS = 0.15
 
 EQUAL = {"learning_rate": 3e-4, "gamma": 0.99}
@@ -104,7 +104,7 @@ SETTINGS = (
     ),
 )
 
-Train = Callable[[int], None]
+Train = Callable[[int], int]  # trains on for so many environment steps or a few more; how many it made
 
 
 def measure() -> list[Row]:
@@ -129,14 +129,25 @@ def compare(setting: Setting, env: str) -> list[Row]:
 
 
 def ours(agent: Any) -> Train:
-    """Trains an agent of ours on for so many environment steps."""
-    return lambda steps: agent.learn(agent.num_timesteps + steps)
+    """Training of an agent of ours. Steps that only reset a row do not count, so rollouts are less than chunks."""
+    return trainer(agent, lambda steps: agent.learn(agent.num_timesteps + steps))
 
 
 def theirs(setting: Setting, env: Any) -> Train:
-    """Trains SB3's on for so many environment steps."""
+    """Training of SB3's."""
     model = sb3_model(setting, env)
-    return lambda steps: model.learn(steps, reset_num_timesteps=False)
+    return trainer(model, lambda steps: model.learn(steps, reset_num_timesteps=False))
+
+
+def trainer(agent: Any, learn: Callable[[int], Any]) -> Train:
+    """Trains on, and says by the agent's own count how many steps that took."""
+
+    def train(steps: int) -> int:
+        before = agent.num_timesteps
+        learn(steps)
+        return int(agent.num_timesteps - before)
+
+    return train
 
 
 def sb3_model(setting: Setting, env: Any) -> Any:
@@ -186,10 +197,9 @@ def pace(train: Train, chunk: int, warm_up: int) -> int:
 
 
 def rate(train: Train, steps: int) -> float:
-    """Environment steps a second of the processor."""
+    """Environment steps a second of the processor, of those really made."""
     begin = time.process_time()
-    train(steps)
-    return steps / (time.process_time() - begin)
+    return train(steps) / (time.process_time() - begin)
 
 
 @dataclass
@@ -221,26 +231,26 @@ class Spent:
         return watched
 
 
-def spent(agent: Any, steps: int) -> dict[str, float]:
-    """Seconds in env, act and update of an agent that trains on: act is the rest of collecting, update all the rest."""
+def spent(agent: Any, steps: int) -> tuple[int, dict[str, float]]:
+    """Steps made, and seconds in env, act (the rest of collecting) and update (all the rest), of training on."""
     watch, collector = Spent(), agent.collector
     watched = ((collector.env, "step", "env"), (collector, "_collect", "act"))
     for owner, method, part in watched:
         setattr(owner, method, watch.watched(part, getattr(owner, method)))
     try:
         with watch.on("update"):
-            ours(agent)(steps)
+            made = ours(agent)(steps)
     finally:
         for owner, method, _ in watched:
             delattr(owner, method)
-    return {part: watch.seconds[part] for part in ("env", "act", "update")}
+    return made, {part: watch.seconds[part] for part in ("env", "act", "update")}
 
 
 def parts(title: str, agent: Any, steps: int) -> list[Row]:
     """A row for env, act and update each: microseconds an environment step, and the share of all."""
-    seconds = spent(agent, steps)
+    made, seconds = spent(agent, steps)
     total = sum(seconds.values())
     return [
-        Row(f"{title}: {part}", 1e6 * s / steps, "us/step", detail=f"{s / total:.0%} of the time")
+        Row(f"{title}: {part}", 1e6 * s / made, "us/step", detail=f"{s / total:.0%} of the time")
         for part, s in seconds.items()
     ]

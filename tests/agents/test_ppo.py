@@ -346,3 +346,11 @@ def test_the_weights_give_the_gradient_of_the_clipped_loss(sign: float) -> None:
     torch.testing.assert_close(-weights / 21, theirs)
     torch.testing.assert_close(same, loss.detach())
     assert 0 < (weights == 0).sum() < 21
+
+
+def test_a_shared_network_weighs_the_critics_loss() -> None:
+    agents = [agent_on(Echo(symbols=4), shared=True, vf_coef=weight) for weight in (0.0, 0.5)]
+    for agent, moves in zip(agents, (False, True), strict=True):
+        before = agent.networks["policy"].heads["value"].weight.clone()
+        agent.learn(100)
+        assert torch.equal(agent.networks["policy"].heads["value"].weight, before) != moves

@@ -73,11 +73,32 @@ def test_a_ratio_is_ours_over_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_pace_is_whole_chunks_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[int] = []
+
+    def train(steps: int) -> int:
+        trained.append(steps)
+        return steps
+
     monkeypatch.setattr(speed, "rate", lambda train, steps: 1000.0)
     monkeypatch.setattr(speed, "ROUND_SECONDS", 0.25)
-    assert speed.pace(trained.append, 64, 0) == 256
-    assert speed.pace(trained.append, 1000, 300) == 1000
+    assert speed.pace(train, 64, 0) == 256
+    assert speed.pace(train, 1000, 300) == 1000
     assert trained == [64, 1300]
+
+
+def test_a_rate_is_of_the_steps_that_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours makes a rollout more where some steps only reset rows: all of them count."""
+    now = [0.0]
+    monkeypatch.setattr(speed.time, "process_time", lambda: now[0])
+
+    class Whole:
+        num_timesteps = 100
+
+        def learn(self, steps: int) -> None:
+            self.num_timesteps += 2 * steps
+            now[0] += 0.5
+
+    agent = Whole()
+    assert speed.rate(speed.trainer(agent, agent.learn), 300) == 600 / 0.5
 
 
 def test_inner_time_is_taken_from_outer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +120,8 @@ def test_inner_time_is_taken_from_outer(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_agent_is_left_as_it_was() -> None:
     agent = ours(PLAIN[1], speed.ENVS[0])
-    seconds = speed.spent(agent, 256)
+    made, seconds = speed.spent(agent, 256)
+    assert made == agent.num_timesteps >= 256
     assert list(seconds) == ["env", "act", "update"]
     assert all(value > 0 for value in seconds.values())
     assert "step" not in vars(agent.collector.env)
