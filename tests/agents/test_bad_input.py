@@ -235,7 +235,9 @@ def test_a_reward_that_is_no_number_stops_the_training_and_spares_the_checkpoint
     assert "mend the" in said
     found = re.search(r"at step (\d+)", said)
     assert found
-    assert name == "bc" or 60 < int(found[1]) <= 60 * 2 + 2  # 2 rows; bc counts in each round of its teacher's
+    assert (
+        name == "bc" or 60 < int(found[1]) <= 60 * 2 + 2
+    )  # 2 rows; bc counts in each round of its teacher's
     if name not in LATE:
         kept(tmp_path / "run")
 
