@@ -54,7 +54,7 @@ RACES: dict[str, tuple[str, dict[str, Any]]] = {
     "reinforce": ("race", {"steps": 1_500_000, "every": 16_384, "config": {}}),
     "ppo": ("race", {"steps": 1_000_000, "every": 16_384, "config": PPO}),
 }
-LINES = (128, 512, 2048)
+LINES = (32, 128, 512, 2048)
 METHODS: dict[str, dict[str, Any]] = {
     "cloning": {"beta": 1.0, "updates": 200},
     "dagger": {"beta": 0.0, "updates": 200},

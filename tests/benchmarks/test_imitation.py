@@ -156,7 +156,7 @@ def test_regret_is_told_on_both_paths_and_by_length(tmp_path: Path) -> None:
     _, table = tables(done_of({agent: [1, 1] for agent in RACES}), tmp_path)
     assert len(table.rows) == len(LINES) * len(METHODS)
     cloning, dagger = table.rows[:2]
-    assert cloning[:4] == ("128", "1,408", "cloning", "2.000 (2.000 to 2.000)")
+    assert cloning[:4] == ("32", "352", "cloning", "2.000 (2.000 to 2.000)")
     assert cloning[5:] == ("2.00", "1.000", "3.000", "0.8000")
     assert dagger[4:6] == ("1.000 (1.000 to 1.000)", "1.00")
     assert [file.name for file in table.files] == ["imitation.svg", "imitation.png"]
