@@ -22,7 +22,7 @@ from descant.benchmarks.imitation import (
     reached,
     tables,
 )
-from descant.benchmarks.imitation_picture import SHORTEST, wrong_by_position
+from descant.benchmarks.imitation_picture import SHORTEST, regret_so_far, wrong_by_position
 from descant.benchmarks.jobs import Done, Job
 from descant.shells import make_task
 
@@ -166,6 +166,11 @@ def test_regret_is_told_on_both_paths_and_by_length(tmp_path: Path) -> None:
 def test_the_picture_shows_the_share_of_wrong_notes() -> None:
     share = wrong_by_position([{"own": tallied(1.0, 6)}, {"own": tallied(1.0, 3)}], "own")
     np.testing.assert_allclose(share, [37.5] + [0.0] * (SHORTEST - 1))
+
+
+def test_the_picture_shows_how_regret_adds_up() -> None:
+    steady = tallied(1.0, 6) | {"cost": [2.0] * 8 + [0.0] * 8}
+    np.testing.assert_allclose(regret_so_far([{"own": steady}] * 2, "own"), np.arange(1, SHORTEST + 1))
 
 
 def test_there_is_a_job_for_every_seed_of_all() -> None:
