@@ -26,9 +26,14 @@ ROWS = 1024  # windows that pass through a network at once
 REPORT = "pretrain.json"
 
 
+def data_name(split: str) -> str:
+    """Where a run keeps the demonstrations of a split (train, valid, test), as seen from its folder."""
+    return f"data/{split}.safetensors"
+
+
 def data_path(run: RunFolder, split: str) -> Path:
-    """Where a run keeps the demonstrations of a split: train, valid, test."""
-    return run.path / "data" / f"{split}.safetensors"
+    """The same as a path."""
+    return run.path / data_name(split)
 
 
 def write_data(run: RunFolder, windows: Windows, columns: int) -> None:

@@ -35,7 +35,7 @@ class Pretrain:
     env: Annotated[str, tyro.conf.Positional] = ID
     """The environment: descant/Melody-v0."""
     corpus: str = "essen,airds,oneills,ryans"
-    """Collections with commas between (essen, airds, oneills, ryans), or a folder of ABC, MIDI, MusicXML files."""
+    """Collections with commas between (essen, airds, oneills, ryans), or a folder of ABC, MIDI, MusicXML (.mxl too) files."""
     model: Literal["lstm", "transformer"] = "lstm"
     """The network that remembers."""
     hidden: tuple[int, ...] = ()
@@ -96,7 +96,7 @@ class Pretrain:
         from descant.agent import make_config
         from descant.music.corpus_cache import load_corpus
         from descant.music.windows import cut
-        from descant.pretraining import data_path, write_data
+        from descant.pretraining import data_name, write_data
         from descant.runs.tracking import check_backends
 
         options, kind = parse_options(self.set), agents.get("bc")
@@ -110,15 +110,15 @@ class Pretrain:
         windows = cut(corpus, steps, self.stride, self.seed)
         _say_skipped(corpus.skipped, corpus.reports)
         out = self.out or Path("runs") / f"melody-{self.model}-{self.seed}"
-        files = {"data": "train", "heldout": "valid"}
-        place = RunFolder(Path(out).absolute(), {}, {})
+        splits = {"data": "train", "heldout": "valid"}
         run = RunFolder.create(
             out,
             {
                 "env": self.env,
                 "env_options": options,
                 "agent": "bc",
-                "config": settings | {key: str(data_path(place, split)) for key, split in files.items()},
+                "config": settings,
+                "files": {option: data_name(split) for option, split in splits.items()},
                 "total_timesteps": self.total_timesteps or 40_000_000,
                 "corpus": {"corpus": self.corpus, "tunes": len(corpus), "skipped": corpus.skipped},
             },

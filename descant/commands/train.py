@@ -124,11 +124,14 @@ def train(
         raise DescantError(f"The config.json of {run.path} has no {lacking[0]!r}: train can't go on with it.")
     total = wanted["total_timesteps"] if total is None else total
     kind = agents.get(wanted["agent"])
-    config = make_config(kind, wanted["config"])
+    own = own_files(run)
+    config = make_config(kind, wanted["config"] | own)
     env = make_env(wanted["env"], getattr(config, "num_envs", 1), wanted["env_options"])
     with run.lock(), interruptible() as interrupt:
         last = run.checkpoint_path("last")
         resumed = load_checkpoint(last) if last.exists() or run.has_checkpoint("last") else None
+        if resumed:
+            resumed.manifest["config"] |= own  # which says where they were when it was saved
         agent = kind.from_checkpoint(resumed, env) if resumed else kind(env, config)
         backends = ("jsonl", *track)
         with make_tracker(run, backends, resume_step=agent.num_timesteps) as tracker:
@@ -147,6 +150,12 @@ def train(
             agent.save(last)
     env.close()
     return bool(agent.num_timesteps >= total or getattr(agent, "finished", False))
+
+
+def own_files(run: RunFolder) -> dict[str, str]:
+    """Options of the agent that are files in the run's folder, which may move: `files` names them from there."""
+    named: dict[str, str] = run.config.get("files", {})
+    return {option: str(run.path / name) for option, name in named.items()}
 
 
 def make_env(env_id: str, num_envs: int, options: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Reading tunes from files: ABC, MIDI and MusicXML, by the end of their name."""
+"""Reading tunes from files: ABC, MIDI and MusicXML, compressed or not, by the end of their name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from descant.errors import DescantError
 from descant.music.abc_tunes import LETTERS, read_tune, tunes_of
 from descant.music.keys import SCALES, TONICS, Key
 from descant.music.midi import DRUM_CHANNEL, read_messages
+from descant.music.mxl import score_in
 from descant.music.tunes import TICKS_PER_BEAT, BadTune, Sounding, Tune, regular_bars, whole_bars
 
 MAX_BYTES = 5_000_000  # the largest of music21's collections is a tenth of it
@@ -120,9 +121,13 @@ def _signed(name: str) -> Key | None:
     return Key(tonic, mode) if name != "C" and tonic in TONICS else None
 
 
-def _musicxml(path: Path) -> Iterator[Read]:
+def _mxl(path: Path) -> Iterator[Read]:
+    yield from _musicxml(path, score_in(path, MAX_BYTES))
+
+
+def _musicxml(path: Path, content: bytes | None = None) -> Iterator[Read]:
     try:
-        root = ElementTree.fromstring(path.read_bytes())
+        root = ElementTree.fromstring(path.read_bytes() if content is None else content)
     except ElementTree.ParseError as error:
         raise DescantError(f"{path} is no MusicXML file ({error}): export it again.") from error
     if root.tag != "score-partwise":
@@ -209,5 +214,6 @@ READERS: dict[str, Callable[[Path], Iterator[Read]]] = {
     ".mid": _midi,
     ".midi": _midi,
     ".musicxml": _musicxml,
+    ".mxl": _mxl,
     ".xml": _musicxml,
 }

@@ -97,16 +97,12 @@ def test_the_best_weights_are_those_kept_and_not_the_last(run: Path, tmp_path: P
     )
 
 
-def test_what_was_interrupted_goes_on_as_if_it_was_not(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = pretrain(folder, tmp_path / "a", "--total-timesteps", "30000")
-    monkeypatch.setattr(descant.commands.train, "CHECKPOINT_SECONDS", 0.0)
-    cut = tmp_path / "b"
+class Stop(Exception):
+    pass
 
-    class Stop(Exception):
-        pass
 
+def stopped(folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of 30,000 steps that dies in its fourth epoch, a checkpoint behind it."""
     from descant.agents.bc import BC
 
     iterate, calls = BC.iterate, []
@@ -117,16 +113,39 @@ def test_what_was_interrupted_goes_on_as_if_it_was_not(
             raise Stop
         return iterate(self, *arguments)
 
-    monkeypatch.setattr(BC, "iterate", some)
-    with pytest.raises(Stop):
-        pretrain(folder, cut, "--total-timesteps", "30000")
-    monkeypatch.setattr(BC, "iterate", iterate)
-    assert main(["pretrain", "--resume", str(cut), "--no-progress"]) == 0
-    one, two = (load_checkpoint(path / "checkpoints/best").weights for path in (whole, cut))
+    with monkeypatch.context() as patched:
+        patched.setattr(descant.commands.train, "CHECKPOINT_SECONDS", 0.0)
+        patched.setattr(BC, "iterate", some)
+        with pytest.raises(Stop):
+            pretrain(folder, run, "--total-timesteps", "30000")
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrain(folder, tmp_path_factory.mktemp("whole") / "a", "--total-timesteps", "30000")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_was_interrupted_goes_on_as_if_it_was_not(
+    moved: bool, folder: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stopped(folder, tmp_path / "b", monkeypatch)
+    if moved:
+        (tmp_path / "else").mkdir()
+        run = Path(shutil.move(run, tmp_path / "else/where"))
+    assert main(["pretrain", "--resume", str(run), "--no-progress"]) == 0
+    one, two = (load_checkpoint(path / "checkpoints/best").weights for path in (whole, run))
     assert one.keys() == two.keys()
     assert all((one[name] == two[name]).all() for name in one)
-    reports = [json.loads((path / "pretrain.json").read_text()) for path in (whole, cut)]
+    reports = [json.loads((path / "pretrain.json").read_text()) for path in (whole, run)]
     assert reports[0] == reports[1]
+
+
+def test_the_configuration_of_a_run_says_nothing_of_where_it_lies(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert str(run.parent) not in json.dumps(config)
+    assert config["files"] == {"data": "data/train.safetensors", "heldout": "data/valid.safetensors"}
 
 
 @pytest.mark.parametrize("model", ["lstm", "transformer"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import mido
 import pytest
@@ -45,6 +47,14 @@ def off(number: int, time: int = 96, **more: int) -> mido.Message:
     return mido.Message("note_off", note=number, time=time, **more)
 
 
+def mxl(path: Path, score: bytes, name: str = "score.xml", kind: int = ZIP_DEFLATED) -> Path:
+    container = f'<container><rootfiles><rootfile full-path="{name}"/></rootfiles></container>'
+    with ZipFile(path, "w", kind) as archive:
+        archive.writestr("META-INF/container.xml", container)
+        archive.writestr(name, score)
+    return path
+
+
 def only(path: Path) -> Tune:
     (found,) = read_tunes(path)
     assert isinstance(found, Tune), found
@@ -72,6 +82,65 @@ def test_a_score_comes_back_from_every_kind_of_file(tune: Score, tmp_path: Path)
     assert (
         max(abs(a - b) for n, m in zip(heard, expected, strict=True) for a, b in zip(n, m, strict=True)) < 100
     )
+
+
+def test_compressed_musicxml_is_read_as_what_is_in_it(tune: Score, tmp_path: Path) -> None:
+    write_musicxml(tune, tmp_path / "a.musicxml")
+    content = (tmp_path / "a.musicxml").read_bytes()
+    for kind in (ZIP_DEFLATED, ZIP_STORED):
+        assert only(mxl(tmp_path / "a.mxl", content, kind=kind)) == only(tmp_path / "a.musicxml")
+    container = (
+        '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+        '<rootfile full-path="in/b.xml"/><rootfile full-path="b.pdf" media-type="application/pdf"/>'
+        "</rootfiles></container>"
+    )
+    with ZipFile(tmp_path / "b.mxl", "w") as archive:
+        archive.writestr("b.pdf", b"no score")
+        archive.writestr("META-INF/container.xml", container)
+        archive.writestr("in/b.xml", content)
+    assert only(tmp_path / "b.mxl").notes == only(tmp_path / "a.musicxml").notes
+
+
+def test_an_archive_that_unpacks_to_more_than_a_tune_is_not_unpacked(tmp_path: Path) -> None:
+    path = mxl(tmp_path / "a.mxl", b" " * (10 * MAX_BYTES))
+    assert path.stat().st_size < MAX_BYTES
+    tracemalloc.start()
+    with pytest.raises(DescantError, match=r"'score.xml' in .* unpacks to over 5 MB"):
+        read_tunes(path)
+    assert tracemalloc.get_traced_memory()[1] < 4 * MAX_BYTES
+    tracemalloc.stop()
+    said = path.read_bytes().replace(  # and sizes that are lies are not believed
+        (10 * MAX_BYTES).to_bytes(4, "little"), (100).to_bytes(4, "little")
+    )
+    path.write_bytes(said)
+    with pytest.raises(DescantError, match=r"damaged|no readable|no MusicXML"):
+        read_tunes(path)
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("META-INF/container.xml", b" " * MAX_BYTES)
+    with pytest.raises(DescantError, match=r"container.xml' in .* unpacks to over 0.1 MB"):
+        read_tunes(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "has no 'META-INF/container.xml' in it"),
+        ({"META-INF/container.xml": "<contain"}, "container.xml in .* is damaged"),
+        ({"META-INF/container.xml": "<container/>"}, "names no score"),
+        ({"META-INF/container.xml": '<c><rootfile full-path="x.xml"/></c>'}, "has no 'x.xml' in it"),
+    ],
+)
+def test_an_archive_without_a_score_is_refused(files: dict[str, str], message: str, tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "a.mxl", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with pytest.raises(DescantError, match=message):
+        read_tunes(tmp_path / "a.mxl")
+
+
+def test_an_archive_packed_in_another_way_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DescantError, match="packed in a way"):
+        read_tunes(mxl(tmp_path / "a.mxl", b"<score-partwise/>", kind=ZIP_BZIP2))
 
 
 def test_keys_and_bars_of_midi(tmp_path: Path) -> None:
@@ -137,6 +206,7 @@ def test_polyphonic_and_empty_midi_is_refused_on_the_way_to_the_grid(tmp_path: P
         ("a.xml", b"<score-timewise/>", "score-timewise.*export it as score-partwise"),
         ("a.xml", XML.format(notes=note("K"), head="", more="").encode(), "is damaged .KeyError"),
         ("a.xml", XML.format(notes=note(alter="x"), head="", more="").encode(), "is damaged .ValueError"),
+        ("a.mxl", b"PK and no more", "no readable .mxl archive"),
         ("a.ogg", b"x", r"no tune file: give .abc, .mid"),
     ],
 )

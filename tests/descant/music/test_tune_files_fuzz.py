@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -23,6 +24,24 @@ ABC = st.text("ABCDEFGabcdefgz^_=,'/0123456789|:[](){}<>-~!\"%&KLMV \n", max_siz
 def test_any_content(suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
+    reads_or_refuses(path)
+
+
+@given(places=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_damage_to_an_archive(places: list[tuple[int, int]], tmp_path: Path) -> None:
+    path = tmp_path / "a.mxl"
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("META-INF/container.xml", '<container><rootfile full-path="a.xml"/></container>')
+        archive.writestr("a.xml", "<score-partwise><part><measure/></part></score-partwise>")
+    content = bytearray(path.read_bytes())
+    for place, value in places:
+        content[place % len(content)] = value
+    path.write_bytes(content)
+    reads_or_refuses(path)
+
+
+def reads_or_refuses(path: Path) -> None:
     try:
         found = read_tunes(path)
     except DescantError:
