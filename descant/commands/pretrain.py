@@ -35,7 +35,7 @@ class Pretrain:
     env: Annotated[str, tyro.conf.Positional] = ID
     """The environment: descant/Melody-v0."""
     corpus: str = "essen,airds,oneills,ryans"
-    """Collections with commas between (essen, airds, oneills, ryans), or a folder of ABC, MIDI, MusicXML (.mxl too) files."""
+    """Collections with commas between (essen, airds, oneills, ryans), or a folder: ABC, MIDI, MusicXML, also .mxl."""
     model: Literal["lstm", "transformer"] = "lstm"
     """The network that remembers."""
     hidden: tuple[int, ...] = ()
