@@ -26,7 +26,8 @@ class Bench:
     on Fux's six, above and below; it leaves a table, report.html, and every counterpoint as MIDI, score and sound.
     speed compares with what others have, as ratios in one run. regret trains agents on Tokens-v0, ten seeds each, and
     says how many nats they stay from the exact KL-regularised optimum. kl-control tunes a prior on a reward, plainly,
-    with penalties on weights and with KL control, and shows what is forgotten. What was stopped goes on when it is
+    with penalties on weights and with KL control, and shows what is forgotten. rl-tuner tunes a model of folk tunes on
+    rules of melody, beside the figures of Jaques et al. 2017. What was stopped goes on when it is
     asked for again. Exit status 1 where a bar is missed or a run failed.
 
     Example: descant bench quick --out results/quick
@@ -40,18 +41,22 @@ class Bench:
     """Training processes at a time, one thread each."""
     seeds: int | None = None
     """How many seeds a study takes, if not its own number; a suite names its seeds."""
+    prior: Path | None = None
+    """A finished run of descant pretrain for rl-tuner to tune, in place of one that it trains itself."""
     json: bool = False
     """Print JSON."""
 
     def run(self) -> int:
         """Run the suite."""
         if self.suite == "speed":
+            self._options(())
             return self._speed()
         if self.suite not in suites.names() and ":" not in self.suite:
             known = [*suites.names(), "speed"]
             raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, known)}")
         at_least(1, workers=self.workers, seeds=self.seeds)
         suite = suites.get(self.suite)
+        self._options(getattr(suite, "options", ()))
         try:
             return self._study(suite) if isinstance(suite, Study) else self._suite(suite)
         except KeyboardInterrupt:
@@ -61,6 +66,14 @@ class Bench:
             )
             return 130
 
+    def _options(self, known: tuple[str, ...]) -> dict[str, Any]:
+        """What the user told a study besides its seeds; DescantError for what it does not take."""
+        if self.prior is None:
+            return {}
+        if "prior" not in known:
+            raise DescantError(f"{self.suite} takes no --prior: leave it out, or run descant bench rl-tuner.")
+        return {"prior": self.prior}
+
     def _speed(self) -> int:
         from .speed import measure, print_speed
 
@@ -69,7 +82,8 @@ class Bench:
         return 0 if all(row.met for row in rows) else 1
 
     def _study(self, study: Study) -> int:
-        tables = run_study(study, self.out or Path("results") / study.name, self.seeds, self.workers)
+        out = self.out or Path("results") / study.name
+        tables = run_study(study, out, self.seeds, self.workers, **self._options(study.options))
         if self.json:
             print_json(as_json(tables))
         else:
@@ -122,7 +136,8 @@ class Report:
 
 def _again(bench: Bench, name: str) -> str:
     seeds = "" if bench.seeds is None else f" --seeds {bench.seeds}"
-    return f"descant bench {bench.suite} --out {bench.out or Path('results') / name}{seeds}"
+    prior = "" if bench.prior is None else f" --prior {bench.prior}"
+    return f"descant bench {bench.suite} --out {bench.out or Path('results') / name}{seeds}{prior}"
 
 
 def print_summary(results: dict[str, Any]) -> None:

@@ -3,8 +3,9 @@
 A setting is a plain dict, since it is part of a job:
 
     agent             a name that descant list shows
-    config            options of the agent; prior, init and seed are put in by the study (`prior` False: without both)
-    weights           of the reward's terms while tuning, by name; 1 where nothing is said. What is reported has all at 1
+    config            options of the agent; the study puts in prior, init, hidden (as the prior's) and seed
+    prior             whether there is one; where not, the agent begins from scratch, with the hidden of its config
+    weights           of the reward's terms while tuning, by name, 1 where nothing is said; reports have all at 1
     total_timesteps   environment steps to tune for
     temperature       of sampling once it is tuned: log-probabilities are divided by it; 1 is the policy's own
 """

@@ -33,17 +33,23 @@ class Table:
 
 @dataclass(frozen=True)
 class Study:
-    """`jobs(seeds)` says what to run, `tables(done, out)` what came of it; pictures are left in `out`."""
+    """`jobs(seeds)` says what to run, `tables(done, out)` what came of it; pictures are left in `out`.
+
+    `options` names what else `jobs` can be told, which the user may leave out.
+    """
 
     name: str
-    jobs: Callable[[Sequence[int]], list[Job]]
+    jobs: Callable[..., list[Job]]
     tables: Callable[[list[Done], Path], list[Table]]
     seeds: int = 10
+    options: tuple[str, ...] = ()
 
 
-def run_study(study: Study, out: Path, seeds: int | None = None, workers: int = 2) -> list[Table]:
+def run_study(
+    study: Study, out: Path, seeds: int | None = None, workers: int = 2, **options: Any
+) -> list[Table]:
     """Run what is not done yet; the tables, also written to out/NAME.md and out/NAME.json."""
-    jobs = study.jobs(range(study.seeds if seeds is None else seeds))
+    jobs = study.jobs(range(study.seeds if seeds is None else seeds), **options)
     tables = study.tables(run_jobs(jobs, out, workers), out)
     write_atomically(out / f"{study.name}.md", "\n\n".join(map(markdown, tables)).encode() + b"\n")
     write_atomically(out / f"{study.name}.json", (json.dumps(as_json(tables), indent=1) + "\n").encode())

@@ -69,6 +69,7 @@ SUITES = {
     "counterpoint": "descant.benchmarks.counterpoint:COUNTERPOINT",
     "kl-control": "descant.benchmarks.kl_control:KL_CONTROL",
     "imitation": "descant.benchmarks.imitation:IMITATION",
+    "rl-tuner": "descant.benchmarks.rl_tuner:RL_TUNER",
 }
 
 

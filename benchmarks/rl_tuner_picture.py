@@ -1,0 +1,111 @@
+"""The picture of `bench rl-tuner`: reward against KL to the prior, for each agent over c."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from descant.files import write_atomically
+
+from .rl_tuner_tables import Model
+from .studies import interval
+
+STEM = "rl-tuner"
+# Told apart by marker and line too, so that no colour is needed.
+STYLES = {
+    "ppo": ("o", "-", "#08457e"),
+    "psi": ("s", "--", "#b34700"),
+    "g": ("^", ":", "#3f7d20"),
+    "kl-q": ("D", "-.", "#7a3b8f"),
+}
+
+
+def draw(
+    points: Mapping[str, Mapping[float, Model]], prior: Model, best: Sequence[Model], out: Path
+) -> tuple[Path, ...]:
+    """Write out/rl-tuner.svg and .png; nothing where no run of the frontier is there."""
+    if not any(m.seeds for own in points.values() for m in own.values()):
+        return ()
+    import matplotlib
+
+    matplotlib.use("Agg")
+    files = []
+    with matplotlib.rc_context({"svg.hashsalt": "descant", "font.size": 11}):
+        figure = _figure(points, prior, best)
+        for kind in ("svg", "png"):
+            buffer = io.BytesIO()
+            metadata = {"Date": None} if kind == "svg" else {}  # the same results give the same file
+            figure.savefig(buffer, format=kind, dpi=120, metadata=metadata)
+            write_atomically(path := out / f"{STEM}.{kind}", buffer.getvalue())
+            files.append(path)
+    return tuple(files)
+
+
+def _figure(points: Mapping[str, Mapping[float, Model]], prior: Model, best: Sequence[Model]) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.4, 5.2), layout="constrained")
+    axis = figure.subplots()
+    for agent, own in points.items():
+        seen = {c: m for c, m in own.items() if m.seeds}
+        if seen:
+            _line(axis, agent, seen)
+    for m in best:
+        if m.seeds:
+            kl, reward = (interval(m.values(name))[0] for name in ("kl", "reward"))
+            axis.plot(kl, reward, "*", color="#8b0000", markersize=13, zorder=5)
+            _say(axis, m.name, (kl, reward), "#8b0000", (0, 10))
+    if prior.seeds:
+        level = interval(prior.values("reward"))[0]
+        axis.axhline(level, color="#666666", linestyle=(0, (1, 3)), linewidth=1.3)
+        _say(axis, "Note RNN", (axis.get_xlim()[0], level), "#444444", (30, 4))
+    axis.set_xscale("log")
+    axis.set_xlabel("exact KL(policy || prior), nats a note")
+    axis.set_ylabel("reward a composition")
+    axis.set_title("Melodies: reward against distance from the prior, by price c of a nat", fontsize=12)
+    axis.grid(alpha=0.2)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _line(axis: Any, agent: str, own: Mapping[float, Model]) -> None:
+    """Means with their intervals, joined in order of c, which stands beside each."""
+    marker, line, colour = STYLES[agent]
+    ends = [[interval(m.values(name)) for m in own.values()] for name in ("kl", "reward")]
+    (x, y), (across, up) = zip(*((_means(e), _halves(e)) for e in ends), strict=True)
+    axis.errorbar(
+        x, y, xerr=across, yerr=up, fmt=marker, linestyle=line, color=colour, label=agent, linewidth=1.4,
+        elinewidth=1, markersize=7, markerfacecolor="white", zorder=3,
+    )  # fmt: skip
+    for c, kl, reward in zip(own, x, y, strict=True):
+        _say(axis, f"{c:g}", (kl, reward), colour, (0, -15), 9)
+
+
+def _means(values: Sequence[tuple[float, float, float]]) -> list[float]:
+    return [mean for mean, _, _ in values]
+
+
+def _halves(values: Sequence[tuple[float, float, float]]) -> list[float]:
+    return [mean - low for mean, low, _ in values]
+
+
+def _say(
+    axis: Any, text: str, at: tuple[float, float], colour: str, shift: tuple[int, int], points: int = 11
+) -> None:
+    """Text beside a point, readable on top of lines."""
+    from matplotlib.patheffects import withStroke
+
+    said = axis.annotate(
+        text,
+        at,
+        xytext=shift,
+        textcoords="offset points",
+        color=colour,
+        ha="center",
+        fontsize=points,
+        zorder=6,
+    )
+    said.set_path_effects([withStroke(linewidth=3, foreground="white")])
