@@ -32,6 +32,7 @@ COUNTS = ("leaps_resolved", "leaps_doubled")
 COPIED_RUN = 16  # steps
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _BUCKET = np.uint64((1 << 24) - 1)
+_WIDEST = ACTIONS - FIRST_NOTE - 1  # semitones of the widest interval
 
 
 def measures(state: State) -> dict[str, Floats]:
@@ -120,18 +121,25 @@ def overlap_areas(compositions: Actions, others: Actions) -> dict[str, float]:
 
 def note_histograms(compositions: Actions) -> dict[str, Ints]:
     """`intervals`: moves of -35 to 35 semitones, int64[71]; `durations`: notes of 0 to T steps, int64[T + 1]."""
+    bins = {"intervals": 2 * _WIDEST + 1, "durations": np.asarray(compositions).shape[1] + 1}
+    return {
+        name: np.bincount(bin_, minlength=bins[name]) for name, (_, bin_) in note_events(compositions).items()
+    }
+
+
+def note_events(compositions: Actions) -> dict[str, tuple[Ints, Ints]]:
+    """What `note_histograms` counts: composition and bin of each interval and of each note, int64[events] each."""
     compositions = np.asarray(compositions, np.int64)
     steps = compositions.shape[1]
     row, column = np.nonzero(compositions >= FIRST_NOTE)
     note = compositions[row, column]
-    moves = np.diff(note)[np.diff(row) == 0]
-    widest = ACTIONS - FIRST_NOTE - 1
+    same = np.diff(row) == 0
     ends = np.where(compositions != HOLD, np.arange(steps), steps)
     following = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
     after = np.concatenate([following[:, 1:], np.full((len(following), 1), steps)], axis=1)
     return {
-        "intervals": np.bincount(moves + widest, minlength=2 * widest + 1),
-        "durations": np.bincount(after[row, column] - column, minlength=steps + 1),
+        "intervals": (row[1:][same], np.diff(note)[same] + _WIDEST),
+        "durations": (row, after[row, column] - column),
     }
 
 
