@@ -87,15 +87,20 @@ class NGrams:
             found = np.where(totals > 0, given / np.maximum(totals, 1), found)
         return found
 
-    def score(self, sequences: NDArray[np.integer]) -> tuple[float, float]:
-        """Mean negative log-likelihood in nats a step, and how often the likeliest token is the right one."""
-        loss, hits, rows = 0.0, 0, max(ROWS // sequences.shape[1], 1)
+    def rows(self, sequences: NDArray[np.integer]) -> tuple[Floats, Floats]:
+        """Nats a step that each sequence costs, float[W], and the share of its steps whose likeliest token is right."""
+        losses, hits, rows = [], [], max(ROWS // sequences.shape[1], 1)
         for i in range(0, len(sequences), rows):
             part = np.asarray(sequences[i : i + rows], np.int64)
             found = self.probabilities(part)
-            loss -= float(np.log(np.take_along_axis(found, part[..., None], axis=2)).sum())
-            hits += int((found.argmax(axis=2) == part).sum())
-        return loss / sequences.size, hits / sequences.size
+            losses.append(-np.log(np.take_along_axis(found, part[..., None], axis=2)[..., 0]).mean(axis=1))
+            hits.append((found.argmax(axis=2) == part).mean(axis=1))
+        return np.concatenate(losses), np.concatenate(hits)
+
+    def score(self, sequences: NDArray[np.integer]) -> tuple[float, float]:
+        """The same of all sequences together."""
+        loss, hits = self.rows(sequences)
+        return float(loss.mean()), float(hits.mean())
 
 
 def _looked_up(keys: Ints, values: Ints, wanted: Ints) -> Ints:

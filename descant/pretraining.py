@@ -17,12 +17,15 @@ from descant.errors import DescantError
 from descant.files import write_atomically
 from descant.makers import load_agent
 from descant.music.melodies import ACTIONS
+from descant.music.melody_statistics import COPIED_RUN, Corpus
 from descant.music.windows import SPLITS, Windows, observations
 from descant.ngrams import best_ngrams
 from descant.rollouts import Rollout
 from descant.runs.folders import RunFolder
+from descant.tasks import Floats, Ints
 
 ROWS = 1024  # windows that pass through a network at once
+RESAMPLES = 2000
 REPORT = "pretrain.json"
 
 
@@ -46,39 +49,58 @@ def write_data(run: RunFolder, windows: Windows, columns: int) -> None:
             "actions": np.ascontiguousarray(actions.T),
             "valid": np.ones(actions.T.shape, np.uint8),
             "observations": np.ascontiguousarray(observations(actions)[..., :columns]),
+            "tunes": windows.tunes[windows.splits == number],
         }
         write_atomically(data_path(run, split), save(arrays))
 
 
 def read_windows(run: RunFolder, split: str) -> NDArray[np.int8]:
     """The windows of a split as `write_data` left them, int8[W, T]; DescantError where they are gone."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    return np.ascontiguousarray(_read(run, split, "actions").T)
+
+
+def read_tunes_of(run: RunFolder, split: str) -> Ints:
+    """The number of the tune that each window of a split is from, int64[W]; DescantError as of `read_windows`."""
+    return _read(run, split, "tunes")
+
+
+def _read(run: RunFolder, split: str, name: str) -> NDArray[Any]:
+    from safetensors import SafetensorError, safe_open
 
     path = data_path(run, split)
     try:
-        return np.ascontiguousarray(load_file(path)["actions"].T)
-    except (OSError, SafetensorError, KeyError) as error:
+        with safe_open(path, "numpy") as file:
+            found: NDArray[Any] = file.get_tensor(name)
+    except (OSError, SafetensorError) as error:
         raise DescantError(f"{path} is gone or damaged ({error}): pretrain anew.") from error
+    return found
+
+
+def score_rows(agent: Agent, windows: NDArray[np.int8]) -> tuple[Floats, Floats]:
+    """Of each window, float[W]: mean negative log-likelihood in nats a step, and share of steps where the likeliest
+    action of a policy network is right."""
+    parts = [_score_rows(agent, windows[i : i + ROWS]) for i in range(0, len(windows), ROWS)]
+    loss, hits = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return loss, hits
+
+
+def _score_rows(agent: Agent, windows: NDArray[np.int8]) -> tuple[Floats, Floats]:
+    actions = windows.T.astype(np.int64)
+    seen = observations(windows)[..., : agent.observation_space.shape[0]]
+    nothing = np.zeros(actions.shape, bool)
+    starts = nothing.copy()
+    starts[0] = True
+    zeros = np.zeros(actions.shape)
+    shown = Rollout(seen, actions, zeros, nothing, nothing, starts, ~nothing, None, None)
+    found = policy_log_probs(agent.networks["policy"], shown)  # type: ignore[attr-defined]
+    taken = np.take_along_axis(found, actions[..., None], axis=2)[..., 0]
+    return -taken.mean(axis=0), (found.argmax(axis=2) == actions).mean(axis=0)
 
 
 def score(agent: Agent, windows: NDArray[np.int8]) -> tuple[float, float]:
-    """Mean negative log-likelihood in nats a step of a policy network, and how often its likeliest action is right."""
-    network = agent.networks["policy"]  # type: ignore[attr-defined]
-    loss, hits = 0.0, 0
-    columns = agent.observation_space.shape[0]
-    for first in range(0, len(windows), ROWS):
-        actions = windows[first : first + ROWS].T.astype(np.int64)
-        seen = observations(windows[first : first + ROWS])[..., :columns]
-        nothing = np.zeros(actions.shape, bool)
-        starts = nothing.copy()
-        starts[0] = True
-        zeros = np.zeros(actions.shape)
-        shown = Rollout(seen, actions, zeros, nothing, nothing, starts, ~nothing, None, None)
-        found = policy_log_probs(network, shown)
-        loss -= float(np.take_along_axis(found, actions[..., None], axis=2).sum())
-        hits += int((found.argmax(axis=2) == actions).sum())
-    return loss / windows.size, hits / windows.size
+    """The same of all windows together."""
+    loss, hits = score_rows(agent, windows)
+    return float(loss.mean()), float(hits.mean())
 
 
 def keep_best(run: RunFolder) -> Agent:
@@ -96,16 +118,39 @@ def conclude(run: RunFolder) -> dict[str, Any]:
     agent = keep_best(run)
     train, valid, test = (read_windows(run, split) for split in SPLITS)
     ngrams = best_ngrams(train, valid, ACTIONS)
-    model, baseline = score(agent, test), ngrams.score(test)
+    model, baseline = score_rows(agent, test), ngrams.rows(test)
+    new = ~Corpus(train).holds(test, COPIED_RUN)
+    tunes = read_tunes_of(run, "test")
     report = {
         "windows": dict(zip(SPLITS, map(len, (train, valid, test)), strict=True)),
         "model": _named(model),
         "ngrams": {"order": ngrams.order, **_named(baseline)},
+        "ahead": {
+            "nll": interval_of(baseline[0] - model[0], tunes),
+            "accuracy": interval_of(model[1] - baseline[1], tunes),
+        },
+        "new": {
+            "windows": int(new.sum()),
+            "model": _named(model, new) if new.any() else None,
+            "ngrams": _named(baseline, new) if new.any() else None,
+        },
         "num_timesteps": agent.num_timesteps,
     }
     write_atomically(run.path / REPORT, (json.dumps(report, indent=1) + "\n").encode())
     return report
 
 
-def _named(found: tuple[float, float]) -> dict[str, float]:
-    return {"nll": found[0], "perplexity": float(np.exp(found[0])), "accuracy": found[1]}
+def interval_of(values: Floats, tunes: Ints) -> list[float]:
+    """Mean of float[W], and the ends of its 95 % interval: percentiles of resamples of whole tunes int[W]."""
+    groups = np.unique(tunes, return_inverse=True)[1]
+    sums, counts = np.bincount(groups, values), np.bincount(groups)
+    drawn = np.random.default_rng(0).multinomial(
+        len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES
+    )
+    means = (drawn @ sums) / (drawn @ counts)
+    return [float(values.mean()), *map(float, np.percentile(means, [2.5, 97.5]))]
+
+
+def _named(rows: tuple[Floats, Floats], some: Any = slice(None)) -> dict[str, float]:
+    nll, accuracy = (float(row[some].mean()) for row in rows)
+    return {"nll": nll, "perplexity": float(np.exp(nll)), "accuracy": accuracy}

@@ -171,4 +171,9 @@ def _print(report: dict[str, Any]) -> None:
     print(f"{'on test tunes':<16}{'NLL':>8}{'perplexity':>12}{'accuracy':>10}")
     for name, found in (("model", report["model"]), (f"{report['ngrams']['order']}-grams", report["ngrams"])):
         print(f"{name:<16}{found['nll']:>8.4f}{found['perplexity']:>12.3f}{found['accuracy']:>10.1%}")
+    nll, accuracy = report["ahead"]["nll"], report["ahead"]["accuracy"]
+    print(
+        "the model is ahead by {:.4f} nats [{:.4f}, {:.4f}]".format(*nll)
+        + " and {:.1%} [{:.1%}, {:.1%}] (95 %, by tune)".format(*accuracy)
+    )
     print(f"now: descant train {ID} --agent kl-q --config.prior {report['run']} --config.recurrent")

@@ -14,7 +14,8 @@ import torch
 import descant.commands.train
 from descant import load_agent, make_agent
 from descant.cli import main
-from descant.pretraining import keep_best, read_windows, score
+from descant.music.windows import SPLITS
+from descant.pretraining import interval_of, keep_best, read_tunes_of, read_windows, score
 from descant.runs import load_checkpoint, read_metrics
 from descant.runs.folders import RunFolder
 
@@ -24,11 +25,11 @@ SMALL = ["--hidden", "8", "8", "--batch-size", "16", "--no-progress", "--workers
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty tunes that walk up and down the scale, and one with a chord."""
+    """Forty tunes that walk and leap in the scale, and one with a chord."""
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("tunes")
     texts = ["X:0\nT:Chord\nL:1/8\nK:C\n[CE]8|\n"]
     for number in range(1, 41):
-        walk = np.abs(rng.integers(0, 7) + np.cumsum(rng.choice([-1, 1], 48))) % 7
+        walk = np.abs(rng.integers(0, 7) + np.cumsum(rng.choice([-2, -1, 1, 1], 48))) % 7
         bars = "|".join("".join(NOTES[i] for i in walk[k : k + 8]) for k in range(0, 48, 8))
         texts.append(f"X:{number}\nT:Walk\nM:4/4\nL:1/8\nK:C\n{bars}|\n")
     (folder / "walks.abc").write_text("\n".join(texts))
@@ -71,6 +72,38 @@ def test_the_windows_are_those_of_the_splits(run: Path) -> None:
     rows = {row.tobytes() for part in parts for row in part}
     assert len(rows) == sum(map(len, parts))  # none twice
     assert all(part.shape[1] == 32 for part in parts)
+
+
+def test_what_the_model_is_ahead_of_the_ngrams_has_an_interval_by_tune(run: Path) -> None:
+    report, opened = json.loads((run / "pretrain.json").read_text()), RunFolder.open(run)
+    model, ngrams = report["model"], report["ngrams"]
+    for name, sign in (("nll", -1), ("accuracy", 1)):
+        mean, low, high = report["ahead"][name]
+        assert mean == pytest.approx(sign * (model[name] - ngrams[name]))
+        assert low < mean < high
+    windows = [read_windows(opened, split) for split in SPLITS]
+    tunes = [read_tunes_of(opened, split) for split in SPLITS]
+    assert [len(t) for t in tunes] == [len(w) for w in windows]
+    assert not set(tunes[0]) & set(tunes[1])  # no tune lies on two sides
+    assert not set(tunes[2]) & (set(tunes[0]) | set(tunes[1]))
+    known = {w[i : i + 16].tobytes() for w in windows[0] for i in range(17)}
+    new = [not any(w[i : i + 16].tobytes() in known for i in range(17)) for w in windows[2]]
+    assert report["new"]["windows"] == sum(new)
+    assert 0 < sum(new) < len(new)
+    agent: Any = load_agent(run)
+    found = score(agent, windows[2][new])
+    assert found == pytest.approx((report["new"]["model"]["nll"], report["new"]["model"]["accuracy"]))
+
+
+def test_an_interval_resamples_tunes_and_not_windows() -> None:
+    rng = np.random.default_rng(0)
+    tunes = np.repeat(np.arange(200), 20)
+    effect = rng.normal(size=200)
+    mean, low, high = interval_of(effect[tunes], tunes)
+    assert mean == pytest.approx(effect.mean())
+    assert high - low == pytest.approx(2 * 1.96 * effect.std() / np.sqrt(200), rel=0.1)
+    unequal = np.repeat([0, 1, 2], [1, 2, 97])  # every window weighs the same, whatever its tune
+    assert interval_of((unequal == 0).astype(float), unequal)[0] == 0.01
 
 
 def test_the_best_checkpoint_is_scored_and_found(run: Path) -> None:
