@@ -74,7 +74,7 @@ def prior(own: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Prio
 def test_the_prior_is_a_finished_run_that_is_made_once(
     prior: Prior, own: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert prior.facts["num_timesteps"] >= 20_000
+    assert prior.facts["num_timesteps"] >= 10_000
     assert prior.hidden == [8, 8]
     monkeypatch.setattr(rl_tuner_prior, "_pretrain", lambda *_: pytest.fail("made again"))
     assert prior_in(prior.path, own).path == prior.path
@@ -148,9 +148,9 @@ def test_others_take_no_prior(suite: str, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_prior_measured_against_itself(prior: Prior) -> None:
-    found = measure(prior.agent, prior, 5000, np.random.default_rng(0))
+    found = measure(prior.agent, prior, 1000, np.random.default_rng(0))
     assert max(map(abs, found["kl_by_step"])) < 1e-6
-    assert -found["log_p"] == pytest.approx(found["entropy"], rel=0.02)
+    assert -found["log_p"] == pytest.approx(found["entropy"], rel=0.05)
     assert found["reward"] == pytest.approx(sum(found["terms"].values()))
     assert len(found["samples"]) == 3
 
@@ -186,7 +186,7 @@ def test_kl_and_entropy_are_those_of_the_distribution_that_is_drawn_from(prior: 
     with torch.no_grad():
         other.networks["policy"].heads["policy"].weight.mul_(30)
     for temperature in (1.0, 0.5):
-        found = compose(other, prior, 4000, np.random.default_rng(0), temperature)
+        found = compose(other, prior, 1000, np.random.default_rng(0), temperature)
         q = _log_probs(other, found.written) / temperature
         q -= np.logaddexp.reduce(q, axis=2, keepdims=True)
         p = _log_probs(prior.agent, found.written)
@@ -194,7 +194,7 @@ def test_kl_and_entropy_are_those_of_the_distribution_that_is_drawn_from(prior: 
         assert found.entropy == pytest.approx(-(np.exp(q) * q).sum(axis=2).mean(), abs=1e-4)
         # and it is indeed drawn from: the sampled k1 estimates the same
         taken = np.take_along_axis(q - p, found.written.T[..., None].astype(int), axis=2)
-        assert taken.mean() == pytest.approx(found.kl.mean(), abs=0.05)
+        assert taken.mean() == pytest.approx(found.kl.mean(), rel=0.1)
 
 
 def test_actions_are_drawn_in_proportion() -> None:
@@ -217,35 +217,38 @@ def test_tunes_are_measured_as_compositions_are(prior: Prior) -> None:
 # Tuning
 
 
-def small(**options: Any) -> Any:
+def small(steps: int = 2048, **options: Any) -> Any:
     """A setting of a few thousand steps."""
-    return setting("ppo", ROLL | {"kl_coef": 0.5, "gamma": 0.5, "learning_rate": 0.01} | options, 16_384)
+    return setting("ppo", ROLL | {"kl_coef": 0.5, "gamma": 0.5, "learning_rate": 0.01} | options, steps)
 
 
 def test_tuning_raises_the_reward_and_says_what_came_of_it(prior: Prior) -> None:
-    said = {"run": prior.path}
-    before = measure(prior.agent, prior, 500, np.random.default_rng(0))
-    found = tune_one(small(), 0, said, 500, "")
+    before = measure(prior.agent, prior, 200, np.random.default_rng(0))
+    found = tune_one(small(8192), 0, {"run": prior.path}, 200, "")
     assert found["reward"] > before["reward"] + 50
     assert found["kl"] > 0.05
-    assert found["steps"] == 16_384
-    assert found["curve"][-1][0] == 16_384
+    assert 8192 <= found["steps"] < 8192 + 512
+    assert found["curve"][-1][0] == found["steps"]
     assert found["curve"][-1][1] > found["curve"][0][1]
     assert json.loads(json.dumps(found)).keys() == found.keys()
-    again = tune_one(small(), 0, said, 500, "")
+
+
+def test_a_seed_says_everything(prior: Prior) -> None:
+    first, again, other = (tune_one(small(), seed, {"run": prior.path}, 50, "") for seed in (0, 0, 1))
     timed = {"seconds", "measured_in"}
-    assert {k: again[k] for k in again.keys() - timed} == {k: found[k] for k in found.keys() - timed}
-    assert tune_one(small(), 1, said, 500, "")["reward"] != found["reward"]
+    assert {k: again[k] for k in again.keys() - timed} == {k: first[k] for k in first.keys() - timed}
+    assert other["curve"] != first["curve"]
+    assert other["reward"] != first["reward"]
 
 
 def test_weights_and_temperature_of_a_setting_are_used(prior: Prior) -> None:
     said = {"run": prior.path}
-    cold = tune_one(small() | {"temperature": 0.3}, 0, said, 200, "")
-    warm = tune_one(small(), 0, said, 200, "")
+    cold = tune_one(small() | {"temperature": 0.3}, 0, said, 100, "")
+    warm = tune_one(small(), 0, said, 100, "")
     assert cold["entropy"] < warm["entropy"]
     assert cold["curve"] == warm["curve"]  # only the sampling differs
     off = dict.fromkeys(cold["terms"], 0.0)
-    bare = tune_one(small() | {"weights": off}, 0, said, 200, "")
+    bare = tune_one(small() | {"weights": off}, 0, said, 100, "")
     assert {value for _, value in bare["curve"]} == {0.0}
     assert bare["reward"] != 0  # reports have all weights at 1
 
@@ -513,19 +516,19 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows, few compositions, jobs in this process."""
     from descant.benchmarks import studies
 
-    paper = {agent: near(agent, 0.5, 0.5, 1024) for agent in CONTROLLED}
-    for one in paper.values():
-        one["config"] |= {"num_envs": 16} | (
-            {"critic_hidden": [8]} if one["agent"] == "ppo" else {"learning_starts": 512, "batch_size": 64}
-        )
-    alone = {"reward alone": setting("ppo", ROLL | {"hidden": [8, 8]}, 1024, prior=False)}
-    best = {"ppo, best": small()}
+    few = {"ppo": {"critic_hidden": [8]}, "g": {"learning_starts": 256, "batch_size": 64}}
+    paper = {agent: near(agent, 0.5, 0.5, 512) for agent in few}
+    for agent, one in paper.items():
+        one["config"] |= {"num_envs": 16} | few[agent]
+    alone = {"reward alone": setting("ppo", ROLL | {"hidden": [8, 8]}, 512, prior=False)}
+    best = {"ppo, best": small(512)}
     monkeypatch.setattr(rl_tuner, "COMPOSITIONS", 50)
     monkeypatch.setattr(rl_tuner, "ON_FRONTIER", 50)
     monkeypatch.setattr(rl_tuner, "ROWS", paper | alone | best)
     monkeypatch.setattr(rl_tuner, "FRONTIER", {})
     monkeypatch.setattr(rl_tuner_tables, "BEST", best)
     monkeypatch.setattr(rl_tuner_tables, "CS", (0.5,))
+    monkeypatch.setattr(rl_tuner_tables, "CONTROLLED", tuple(paper))
     monkeypatch.setattr(rl_tuner_tables, "FRONTIER", {f"{a} c = 0.5": s for a, s in paper.items()})
     monkeypatch.setattr(studies, "run_jobs", run_here)
 
@@ -561,7 +564,7 @@ def test_it_goes_from_a_prior_to_a_report_and_is_not_done_again(
     after = json.loads(capsys.readouterr().out)
     assert len(done) == 1  # the one that was not there
     assert after[0]["failed"] == ["g seed 0: ZeroDivisionError: division by zero"]
-    assert after[0]["data"]["psi"] == found[0]["data"]["psi"]
+    assert after[0]["data"]["ppo"] == found[0]["data"]["ppo"]
 
 
 def test_it_is_listed() -> None:
