@@ -12,8 +12,9 @@ from descant.errors import DescantError, did_you_mean
 from descant.makers import make_reward
 from descant.music.keys import Key
 from descant.music.melodies import ACTIONS
-from descant.music.melody_states import State, start, write
+from descant.music.melody_states import State, primed, start, write
 from descant.music.melody_statistics import measures
+from descant.music.primers import primer_actions
 from descant.tasks import Bools, Episode, Floats, Ints, Reward, Task
 
 from .melody_views import render
@@ -33,7 +34,7 @@ class Melody(Task[State]):
 
     ## Action space
     `Discrete(38)`: 0 ends the note that sounds, 1 changes nothing, 2 to 37 begin C3 to B5 (MIDI 48 to 83). All are
-    allowed always.
+    allowed, but for the steps of a primer, where the mask leaves the primer's action alone.
 
     ## Observation space
     `MultiDiscrete([39, steps + 1])` of int64: the last action + 1 (0 before the first), and the steps written. An
@@ -51,7 +52,11 @@ class Melody(Task[State]):
     often and no leap is doubled.
 
     ## Starting state
-    Always the empty melody.
+    Always the empty melody. `reset(options={"primer": "D4 E4:2 R:2"})` says how this episode has to begin: pitches, or
+    R for a rest, with lengths in sixteenths (4 where none is said); or actions, [t] for all rows or [n, t] with -1
+    behind the shorter ones. The agent still takes these steps, so that one with memory sees them: the action mask
+    allows the primer's action alone, and any other is replaced by it. A vector environment's rows begin freely again
+    after that episode.
 
     ## Episode end
     Terminates when `steps` actions are written; never truncates.
@@ -86,17 +91,22 @@ class Melody(Task[State]):
         self.action_space = spaces.Discrete(ACTIONS)
 
     def reset(self, rng: np.random.Generator, n: int, options: Mapping[str, Any] | None = None) -> State:
-        """`n` empty melodies."""
-        if options:
-            raise DescantError(f"Unknown reset option {next(iter(options))!r}: {self.name} has none.")
-        return start(n, self.music_key, self.steps)
+        """`n` empty melodies; the option `primer` says how they have to begin."""
+        for option in options or {}:
+            if option != "primer":
+                raise DescantError(f"Unknown reset option {option!r}.{did_you_mean(option, ('primer',))}")
+        primer = (options or {}).get("primer")
+        wanted = None if primer is None else primer_actions(primer, n, self.steps)
+        return start(n, self.music_key, self.steps, wanted)
 
     def starts(self) -> State:
         """The empty melody."""
         return start(1, self.music_key, self.steps)
 
     def step(self, state: State, action: Ints, rng: np.random.Generator) -> tuple[State, Floats, Bools]:
-        """Write an action. Uses no randomness; a melody that is complete stays as it is."""
+        """Write an action, or the primer's. Uses no randomness; a melody that is complete stays as it is."""
+        wanted = primed(state)
+        action = np.where(wanted < 0, action, wanted)
         after = write(state, action)
         return after, self.reward(state, action, after), after.step == self.steps
 
@@ -107,8 +117,12 @@ class Melody(Task[State]):
         return np.stack([seen, state.step][: self.columns], axis=1)
 
     def action_mask(self, state: State) -> Bools:
-        """bool[n, 38], all True."""
-        return np.ones((len(state.step), ACTIONS), bool)
+        """bool[n, 38]: all True, but the primer's action alone where there is one."""
+        mask, wanted = np.ones((len(state.step), ACTIONS), bool), primed(state)
+        rows = wanted >= 0
+        if rows.any():
+            mask[rows] = np.arange(ACTIONS) == wanted[rows, None]
+        return mask
 
     def metrics(self, state: State) -> dict[str, Floats]:
         """What the class says under Metrics."""
@@ -118,4 +132,6 @@ class Melody(Task[State]):
 
     def render(self, episode: Episode[State], mode: str) -> Any:
         """`ansi`: names on the grid, findings below; `rgb_array`: a piano roll; `svg`: the engraved score."""
-        return render(episode, mode, self.reward)
+        last = episode.states[-1]
+        written = last.written[0, : int(last.step[0])]  # not what was asked for where a primer was written
+        return render(Episode(episode.states, tuple(int(a) for a in written)), mode, self.reward)

@@ -44,7 +44,7 @@ COUNTED = (
 class State:
     """Melodies so far. int64[n] where nothing else is said."""
 
-    written: Actions  # int8[n, T], -1 where nothing is written yet
+    written: Actions  # int8[n, T], -1 where nothing is written yet, -2 - a where a primer will write a
     step: Ints  # actions written
     window: Ints  # the last eight, six bits each, the last one lowest
     note: Ints  # the action that began the last note, 0 where there is none
@@ -80,17 +80,29 @@ def key_tables(key: Key) -> KeyTables:
     return KeyTables((midi >= 0) & ~inside, action_of(60 + key.pitch_class))
 
 
-def start(n: int, key: Key, steps: int) -> State:
-    """`n` empty melodies; DescantError for a number of steps outside 4 to 1024."""
+def start(n: int, key: Key, steps: int, primer: Ints | None = None) -> State:
+    """`n` empty melodies; DescantError for a number of steps outside 4 to 1024.
+
+    `primer` int64[n, t], t <= steps, says how each has to begin; -1 leaves a step free.
+    """
     if not MIN_STEPS <= steps <= MAX_STEPS:
         raise DescantError(f"steps must be {MIN_STEPS} to {MAX_STEPS}, not {steps}.")
     zeros = (np.zeros(n, np.int64) for _ in range(12))
     step, window, note, holds, offs, again, broken, total, squares, direction, origin, since = zeros
+    written = np.full((n, steps), -1, np.int8)
+    if primer is not None:
+        written[:, : primer.shape[1]] = np.where(primer < 0, -1, -2 - primer)
     return State(
-        np.full((n, steps), -1, np.int8), step, window, note, holds, offs, again, broken, total, squares,
+        written, step, window, note, holds, offs, again, broken, total, squares,
         np.zeros((n, len(LAGS)), np.int64), direction, origin, since,
         np.zeros(n, np.int64), np.zeros((n, len(COUNTED)), np.int64), key, steps,
     )  # fmt: skip
+
+
+def primed(state: State) -> Ints:
+    """The action that a primer asks for now, -1 where none does: int64[n]."""
+    coming = state.written[np.arange(len(state.step)), np.minimum(state.step, state.steps - 1)]
+    return np.where(coming < -1, -2 - coming.astype(np.int64), -1)
 
 
 def write(state: State, action: Ints) -> State:

@@ -197,9 +197,91 @@ def test_bad_options_are_refused(options: dict[str, Any], words: str) -> None:
         gymnasium.make_vec(ID, **options)
 
 
-def test_reset_has_no_options() -> None:
-    with pytest.raises(DescantError, match="Unknown reset option 'key'"):
-        gymnasium.make(ID).reset(options={"key": "D"})
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"key": "D"}, "Unknown reset option 'key'"),
+        ({"primr": "D4"}, "Did you mean 'primer'"),
+        ({"primer": "D4 X4"}, "Primer note 2: 'X4' is not a pitch"),
+        ({"primer": "D4:40"}, "takes 40 steps of a melody of 32"),
+    ],
+)
+def test_reset_has_one_option(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(DescantError, match=words):
+        gymnasium.make(ID).reset(options=options)
+
+
+def test_a_primer_is_written_whatever_is_done_and_paid_for() -> None:
+    """The mask says so, and an action outside of it becomes the primer's."""
+    env = gymnasium.make(ID, steps=8, render_mode="ansi")
+    seen, info = env.reset(options={"primer": "D4:2 F4:1"})
+    assert seen.tolist() == [0, 0]
+    wanted, rest = [16, 1, 19], [18, 1, 1, 14, 1]
+    expected = score([*wanted, *rest])[1][0]
+    for t, action in enumerate([37, *wanted[1:], *rest]):
+        allowed = np.flatnonzero(info["action_mask"]).tolist()
+        assert allowed == ([wanted[t]] if t < 3 else list(range(38)))
+        seen, reward, ended, _, info = env.step(action)
+        assert seen.tolist() == [[*wanted, *rest][t] + 1, t + 1]
+        assert reward == pytest.approx(expected[t])
+    assert ended
+    assert "D4  -   F4  E4" in str(env.render())  # not the 37 that was asked for
+    _, info = env.reset()
+    assert info["action_mask"].all()
+
+
+def test_primers_of_a_batch_are_rows_of_their_own_and_last_an_episode() -> None:
+    primer = np.array([[14, 1, 16], [19, -1, -1], [-1, -1, -1]])
+    task = Melody(steps=4)
+    state = task.reset(RNG, 3, {"primer": primer})
+    before = {name: getattr(state, name).copy() for name in row_fields(state)}
+    allowed = []
+    for _ in range(4):
+        allowed.append(task.action_mask(state).sum(axis=1).tolist())
+        state, _, ended = task.step(state, np.array([30, 31, 32]), RNG)
+    assert allowed == [[1, 1, 38], [1, 38, 38], [1, 38, 38], [38, 38, 38]]
+    assert state.written.tolist() == [[14, 1, 16, 30], [19, 31, 31, 31], [32] * 4]
+    assert ended.all()
+    assert task.action_mask(state).all()
+    fresh = task.reset(RNG, 3, {"primer": primer})
+    for name, values in before.items():
+        np.testing.assert_array_equal(getattr(fresh, name), values)
+    env = gymnasium.make_vec(ID, num_envs=3, steps=4, autoreset_mode="SameStep")
+    env.reset(options={"primer": primer})
+    shell: Any = env.unwrapped
+    assert shell.action_masks().sum(axis=1).tolist() == [1, 1, 38]
+    for _ in range(4):
+        env.step(np.array([30, 31, 32]))
+    assert shell.action_masks().all()
+
+
+def test_a_primed_melody_is_worth_what_the_same_one_is_without() -> None:
+    """What is to come is in the state, and counts for nothing before it is written."""
+    task, rng = Melody(steps=24), np.random.default_rng(3)
+    actions = melodies(5, 60, 24).astype(np.int64)
+    free, primed = task.reset(rng, 60), task.reset(rng, 60, {"primer": actions[:, :20]})
+    for t in range(24):
+        free, reward, _ = task.step(free, actions[:, t], rng)
+        primed, other, _ = task.step(primed, actions[:, t] if t >= 20 else np.zeros(60, int), rng)
+        np.testing.assert_array_equal(reward, other)
+        np.testing.assert_array_equal(task.observe(free), task.observe(primed))
+    np.testing.assert_array_equal(free.written, primed.written)
+
+
+@pytest.mark.parametrize("name", ["ppo", "reinforce"])
+def test_agents_take_the_primer_by_its_mask(name: str) -> None:
+    env = gymnasium.make_vec(ID, num_envs=4, steps=8)
+    agent = descant.make_agent(name, env, hidden=(8,), recurrent=name == "ppo")
+    shell: Any = env.unwrapped
+    observation, _ = env.reset(options={"primer": "D4:2 F4:1"})
+    memory, written = None, []
+    for t in range(4):
+        action, memory = agent.predict(
+            observation, memory, np.full(4, t == 0), action_masks=shell.action_masks()
+        )
+        written.append(action.tolist())
+        observation = env.step(action)[0]
+    assert written[:3] == [[16] * 4, [1] * 4, [19] * 4]
 
 
 def test_an_agent_learns_it() -> None:
