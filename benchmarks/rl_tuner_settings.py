@@ -22,7 +22,7 @@ REPLAY: dict[str, Any] = LSTM | {
     "num_envs": 256,
     "batch_size": 1024,
     "train_freq": 4,
-    "gradient_steps": 1,
+    "gradient_steps": 4,
     "buffer_size": 200_000,
     "learning_starts": 10_000,
 }
@@ -32,6 +32,7 @@ ROLLOUTS: dict[str, Any] = LSTM | {
     "n_steps": 32,
     "ent_coef": 0.0,
 }
+QUICK: dict[str, Any] = ROLLOUTS | {"n_epochs": 3, "minibatch_size": 2048}
 C, GAMMA = 0.5, 0.5  # the paper's
 
 
@@ -44,19 +45,19 @@ def setting(agent: str, config: dict[str, Any], total_timesteps: int, **more: An
 def near(agent: str, c: float, gamma: float, total_timesteps: int) -> Setting:
     """An agent with KL control at a price of `c` a nat."""
     if agent == "ppo":
-        return setting(agent, ROLLOUTS | {"gamma": gamma, "kl_coef": c}, total_timesteps)
+        return setting(agent, QUICK | {"gamma": gamma, "kl_coef": c}, total_timesteps)
     return setting(agent, REPLAY | {"gamma": gamma, "c": c}, total_timesteps)
 
 
 CONTROLLED = ("kl-q", "psi", "g", "ppo")
-STEPS = 1_000_000
+STEPS = 500_000
 
 # --- Rows at the paper's setting -------------------------------------------------------------------------------------
 PAPER: dict[str, Setting] = {agent: near(agent, C, GAMMA, STEPS) for agent in CONTROLLED}
 
 # --- Rows without a prior --------------------------------------------------------------------------------------------
 ALONE: dict[str, Setting] = {
-    "reward alone": setting("ppo", ROLLOUTS | {"gamma": GAMMA}, STEPS, prior=False),
+    "reward alone": setting("ppo", QUICK | {"gamma": GAMMA}, STEPS, prior=False),
 }
 
 # --- The frontier: each agent at each price of a nat -----------------------------------------------------------------
