@@ -23,6 +23,7 @@ REPLAY: dict[str, Any] = LSTM | {
     "batch_size": 1024,
     "train_freq": 4,
     "gradient_steps": 4,
+    "learning_rate": 4e-3,
     "buffer_size": 200_000,
     "learning_starts": 10_000,
 }
