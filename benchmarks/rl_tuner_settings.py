@@ -33,7 +33,7 @@ ROLLOUTS: dict[str, Any] = LSTM | {
     "n_steps": 32,
     "ent_coef": 0.0,
 }
-QUICK: dict[str, Any] = ROLLOUTS | {"n_epochs": 3, "minibatch_size": 2048}
+QUICK: dict[str, Any] = ROLLOUTS | {"n_epochs": 3, "minibatch_size": 2048, "learning_rate": 4e-3}
 C, GAMMA = 0.5, 0.5  # the paper's
 
 
