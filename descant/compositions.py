@@ -113,7 +113,8 @@ def _written(
         own += _taken(log_policy, action)
         if log_prior is not None:
             other += _taken(log_prior, action)
-            kl += exact_kl(log_policy, log_prior)
+            with np.errstate(invalid="ignore"):  # both may rule an action out: it counts for nothing
+                kl += exact_kl(log_policy, log_prior)
         free += masks.sum(axis=1) > 1
         after, reward, ended = task.step(state, action, rng)
         rewards += reward
@@ -137,7 +138,7 @@ def policy_step(
     """Log-probabilities float64[n, A] of a policy or prior over the allowed actions, and its memory after the step."""
     if hasattr(policy, "policy_step"):
         tensor, memory = policy.policy_step(observation, masks, starts, memory)
-        found = tensor.numpy().astype(np.float64)
+        found = tensor.cpu().numpy().astype(np.float64)
     else:
         found = np.asarray(policy.log_probs(observation, None, masks), np.float64)
     if masks.all():

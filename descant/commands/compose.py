@@ -9,44 +9,98 @@ from typing import Annotated, Any
 
 import tyro
 
+from descant.agent import Agent
 from descant.commands.bounds import at_least
+from descant.commands.compose_melodies import Wanted, compose_melodies, leave
 from descant.commands.evaluate import bound, find_agent, outcome_json, problem_name
+from descant.commands.melodies import ID as MELODY
 from descant.commands.problems import ID, counterpoint_task
 from descant.errors import DescantError
 from descant.evaluation import Outcome, evaluate
-from descant.files import write_atomically
+from descant.files import write_together
 from descant.music.cantus_firmi import find
 
 
 @dataclasses.dataclass
 class Compose:
-    """Write a counterpoint to a cantus firmus and leave it as MIDI, score, sound and picture.
+    """Write music with a trained run, and leave it as MIDI, score, sound and text.
 
+    A run on descant/Melody-v0 writes --n melodies in any key; one on descant/Counterpoint-v0 (or the agents exact and
+    random, which need no training) a counterpoint to a cantus firmus.
+
+    Example: descant compose runs/note-rnn --n 10 --key D --mode dorian --temperature 0.9 --primer "D4 E4:2"
     Example: descant compose runs/counterpoint-reinforce-0 --cantus "D4 F4 E4 D4" --position above --out composed
     """
 
     run_or_agent: Annotated[str, tyro.conf.Positional]
     """A run folder, a checkpoint, or exact (the best counterpoint there is) or random."""
-    cantus: str
-    """A name (dorian, phrygian, lydian, mixolydian, aeolian, ionian), notes ("D4 F4 E4 D4"), or a MIDI file."""
-    position: str = "above"
-    """Where the counterpoint lies: above or below."""
+    n: int | None = None
+    """Melodies: how many (10)."""
+    key: str | None = None
+    """Melodies: the tonic, such as C, F# or Bb; the run's own where none is given."""
+    mode: str | None = None
+    """Melodies: major, minor, dorian, phrygian, lydian, mixolydian, aeolian, ionian, locrian; the run's own."""
+    primer: str | None = None
+    """Melodies: how each begins: pitches, R for a rest, lengths in sixteenths (4 where none is said): "D4 E4:2 R:2"."""
+    temperature: float | None = None
+    """Melodies: above 1 is wilder, below 1 safer, 0 the likeliest (1)."""
+    greedy: bool = False
+    """Take the likeliest action always, as --temperature 0 does: one melody."""
+    prior: str | None = None
+    """Melodies: a run to say log p by, in place of the one it was trained with."""
+    cantus: str | None = None
+    """Counterpoint: a name (dorian, phrygian, lydian, mixolydian, aeolian, ionian), notes ("D4 F4 E4 D4"), or a MIDI
+    file."""
+    position: str | None = None
+    """Counterpoint: where it lies: above (the default) or below."""
+    deterministic: bool = True
+    """Counterpoint: take the likeliest note; --no-deterministic draws."""
     out: Path = Path("composed")
     """The folder to write to."""
-    deterministic: bool = True
-    """Take the likeliest note; --no-deterministic draws."""
     seed: int = 0
     """Seed of what is drawn."""
     json: bool = False
-    """Print JSON: the notes, the findings, the files written."""
+    """Print JSON: the notes, what is measured, the files written."""
 
     def run(self) -> int:
         """Write the files; say where they are."""
         at_least(0, seed=self.seed)
         agent, env_id, options = find_agent(self.run_or_agent)
+        if env_id == MELODY:
+            self._refuse("counterpoint", "cantus", "position")
+            return self._melodies(agent, options)
         if env_id != ID:
             raise DescantError(
-                f"{self.run_or_agent} was trained on {env_id}, not on {ID}: it writes no counterpoint."
+                f"{self.run_or_agent} was trained on {env_id}, not on {MELODY} or {ID}: it writes no music."
+            )
+        self._refuse("melodies", "n", "key", "mode", "primer", "temperature", "prior")
+        return self._counterpoint(agent, options)
+
+    def _refuse(self, what: str, *names: str) -> None:
+        """DescantError for an option that goes with other runs."""
+        for name in names:
+            if getattr(self, name) is not None:
+                raise DescantError(
+                    f"--{name} is for {what}, which {self.run_or_agent} does not write: leave it out."
+                )
+
+    def _melodies(self, agent: Agent, options: dict[str, Any]) -> int:
+        temperature = 1.0 if self.temperature is None else self.temperature
+        if self.greedy and self.temperature:
+            raise DescantError("--greedy is --temperature 0: give one of them.")
+        if greedy := self.greedy or temperature == 0:
+            temperature = 0.0
+        if greedy and (self.n or 1) > 1:
+            raise DescantError("The likeliest melody is one: leave out --n, or give a --temperature above 0.")
+        n = (1 if greedy else 10) if self.n is None else self.n
+        wanted = Wanted(n, self.key, self.mode, temperature, self.primer, self.prior, self.seed)
+        leave(compose_melodies(agent, options, wanted), self.out, self.json)
+        return 0
+
+    def _counterpoint(self, agent: Agent, options: dict[str, Any]) -> int:
+        if self.cantus is None:
+            raise DescantError(
+                "A counterpoint needs a cantus firmus: pass --cantus dorian, or notes such as 'D4 F4 E4 D4'."
             )
         own = {k: v for k, v in options.items() if k in ("mask", "reward", "max_notes")}
         if agent.trains:
@@ -56,9 +110,11 @@ class Compose:
                     f"The cantus has {notes} notes, {self.run_or_agent} was trained on up to "
                     f"{own['max_notes']}: cut it into phrases, or train with --set max_notes={notes}."
                 )
-        task = counterpoint_task(self.cantus, self.position, **own)
-        outcome = evaluate(bound(agent, task), task, self.deterministic, self.seed)[0]
-        files = write_outcome(task, outcome, self.out, f"counterpoint-{self.position}")
+        position = "above" if self.position is None else self.position
+        task = counterpoint_task(self.cantus, position, **own)
+        likeliest = self.deterministic or self.greedy
+        outcome = evaluate(bound(agent, task), task, likeliest, self.seed)[0]
+        files = write_outcome(task, outcome, self.out, f"counterpoint-{position}")
         if self.json:
             print(json.dumps(outcome_json(outcome) | {"files": [str(f) for f in files]}, indent=2))
         else:
@@ -84,14 +140,13 @@ def write_outcome(task: Any, outcome: Outcome, folder: Path, stem: str) -> list[
     line = [GAMUT[a] for a in outcome.episode.actions]
     title = f"{problem_name(problem.cantus)}, counterpoint {problem.position}"
     score = counterpoint_score(problem.cantus, line, problem.position, title=title)
-    paths = {
-        kind: folder / f"{stem}.{kind}" for kind in ("mid", "svg", "wav", "png", "abc", "musicxml", "json")
+    files = {
+        "mid": midi.to_midi(score),
+        "svg": task.render(outcome.episode, "svg").encode(),
+        "wav": audio.to_wav(score),
+        "png": pianoroll.to_png(score),
+        "abc": abc.to_abc(score).encode(),
+        "musicxml": musicxml.to_musicxml(score).encode(),
+        "json": (json.dumps(outcome_json(outcome), indent=2) + "\n").encode(),
     }
-    midi.write_midi(score, paths["mid"])
-    write_atomically(paths["svg"], task.render(outcome.episode, "svg").encode())
-    audio.write_wav(score, paths["wav"])
-    pianoroll.write_png(score, paths["png"])
-    abc.write_abc(score, paths["abc"])
-    musicxml.write_musicxml(score, paths["musicxml"])
-    write_atomically(paths["json"], (json.dumps(outcome_json(outcome), indent=2) + "\n").encode())
-    return list(paths.values())
+    return write_together(folder, {f"{stem}.{kind}": content for kind, content in files.items()})

@@ -17,15 +17,17 @@ def melody_score(
     steps: int | None = None,
     title: str = "",
     tempo: float = 80.0,
+    shift: int = 0,
 ) -> Score:
     """Actions [t] as a score of `steps` sixteenths (t where None), at least one, filled up with rests.
 
-    Note-offs and holds with nothing to hold are rests. 80 quarter notes a minute is Jaques et al.'s tempo.
+    Note-offs and holds with nothing to hold are rests. `shift` moves all notes by so many semitones. 80 quarter notes
+    a minute is Jaques et al.'s tempo.
     """
     written, at = [], 0
     for note in notes_of(actions):
         written += _rest(note.step - at)
-        written.append(Note(spell(note.midi, key), note.steps / STEPS_PER_BEAT))
+        written.append(Note(spell(note.midi + shift, key), note.steps / STEPS_PER_BEAT))
         at = note.step + note.steps
     written += _rest((steps or len(actions)) - at)
     return Score(title, (Voice("Melody", tuple(written)),), tempo=tempo, mode=key.mode)

@@ -45,11 +45,16 @@ def write_png(
     score: Score, path: str | os.PathLike[str], row_height: int = 6, column_width: int = 12
 ) -> None:
     """Write the piano roll as PNG; DescantError where `path` can't be written."""
+    write_atomically(path, to_png(score, row_height, column_width))
+
+
+def to_png(score: Score, row_height: int = 6, column_width: int = 12) -> bytes:
+    """The piano roll as PNG."""
     from PIL import Image as Pillow
 
     buffer = io.BytesIO()
     Pillow.fromarray(to_image(score, row_height, column_width)).save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _paint_lines(image: Image, score: Score, top: int, row_height: int, column_width: int) -> None:

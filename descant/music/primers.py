@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from descant.errors import DescantError
-from descant.music.melodies import ACTIONS, FIRST_NOTE, HIGHEST, HOLD, LOWEST, NOTE_OFF, STEPS_PER_BEAT
+from descant.music.keys import Key
+from descant.music.melodies import (
+    ACTIONS,
+    FIRST_NOTE,
+    HIGHEST,
+    HOLD,
+    LOWEST,
+    NOTE_OFF,
+    STEPS_PER_BEAT,
+    notes_of,
+)
 from descant.music.pitches import Pitch
+from descant.music.spelling import spell
 from descant.tasks import Ints
 
 FREE = -1  # a step that the primer leaves to the agent
@@ -34,6 +46,16 @@ def parse_primer(text: str, shift: int = 0) -> Ints:
         silent = NOTE_OFF if sounding else HOLD  # as `melodies.actions_of` writes silence
         actions += [silent if REST.fullmatch(name) else _begun(position, name, shift)] + [HOLD] * (steps - 1)
     return np.array(actions, np.int64)
+
+
+def primer_text(actions: Sequence[int] | Ints, key: Key, shift: int = 0) -> str:
+    """Actions [t] as text that `parse_primer` reads, spelled in a key; `shift` semitones are added."""
+    words, at = [], 0
+    for note in notes_of(actions):
+        words += [f"R:{note.step - at}"] if note.step > at else []
+        words.append(f"{spell(note.midi + shift, key)}:{note.steps}")
+        at = note.step + note.steps
+    return " ".join(words + ([f"R:{len(actions) - at}"] if len(actions) > at else []))
 
 
 def _steps(position: int, word: str, length: str) -> int:
