@@ -12,7 +12,7 @@ batch, and the M-step is a number of gradient steps on it, not a fit to the end.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
@@ -54,6 +54,8 @@ class Config:
     """Widths of the policy's layers."""
     recurrent: bool = False
     """Give the policy an LSTM, for observations that don't tell all."""
+    trunk: Literal["lstm", "transformer"] = "lstm"
+    """What remembers where recurrent is set: an LSTM, or a Transformer such as pretrain makes."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -106,9 +108,8 @@ class EM(NeuralAgent):
     def build(self) -> dict[str, Network]:
         """The policy alone."""
         config, actions = self.config, int(self.action_space.n)
-        return {
-            "policy": Network(self.observation_space, {"policy": actions}, config.hidden, config.recurrent)
-        }
+        form = (config.hidden, config.recurrent, config.trunk)
+        return {"policy": Network(self.observation_space, {"policy": actions}, *form)}
 
     def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:
         """One round."""

@@ -51,6 +51,8 @@ class GroupConfig(KeepingConfig):
     """Widths of the policy's layers."""
     recurrent: bool = False
     """Give the policy an LSTM, for observations that don't tell all."""
+    trunk: Literal["lstm", "transformer"] = "lstm"
+    """What remembers where recurrent is set: an LSTM, or a Transformer such as pretrain makes."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -108,9 +110,8 @@ class GroupAgent(KeepingAgent):
     def build(self) -> dict[str, Network]:
         """The policy alone: the group is the baseline."""
         config, actions = self.config, int(self.action_space.n)
-        return {
-            "policy": Network(self.observation_space, {"policy": actions}, config.hidden, config.recurrent)
-        }
+        form = (config.hidden, config.recurrent, config.trunk)
+        return {"policy": Network(self.observation_space, {"policy": actions}, *form)}
 
     @abstractmethod
     def credit(self, returns: Floats) -> tuple[Floats, Bools]:

@@ -70,6 +70,8 @@ class Config(KeepingConfig):
     """Widths of the critic's layers."""
     recurrent: bool = False
     """Give both networks an LSTM, for observations that don't tell all."""
+    trunk: Literal["lstm", "transformer"] = "lstm"
+    """What remembers in the policy where recurrent is set; a critic of its own has an LSTM."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -110,7 +112,8 @@ class Reinforce(KeepingAgent):
         """The policy, and a critic where the baseline is learned."""
         config, space = self.config, self.observation_space
         actions = int(self.action_space.n)
-        networks = {"policy": Network(space, {"policy": actions}, config.hidden, config.recurrent)}
+        form = (config.hidden, config.recurrent, config.trunk)
+        networks = {"policy": Network(space, {"policy": actions}, *form)}
         if config.baseline == "learned":
             networks["critic"] = Network(space, {"value": 1}, config.critic_hidden, config.recurrent)
         return networks

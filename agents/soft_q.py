@@ -69,6 +69,8 @@ class SoftConfig:
     """Widths of the layers."""
     recurrent: bool = False
     """Give the network an LSTM, for observations that don't tell all; the replay is of sequences then."""
+    trunk: Literal["lstm", "transformer"] = "lstm"
+    """What remembers where recurrent is set: an LSTM, or a Transformer such as pretrain makes."""
     sequence_length: int = 32
     """Steps in a sequence: best a whole episode, where there are no longer ones."""
     burn_in: int = 0
@@ -106,8 +108,9 @@ class SoftQ(ReplayAgent):
             )
         if self.env is not None:
             self._set_prior(self.env)
+        actions = int(self.action_space.n)
         network = Network(
-            self.observation_space, {"q": int(self.action_space.n)}, config.hidden, config.recurrent
+            self.observation_space, {"q": actions}, config.hidden, config.recurrent, config.trunk
         )
         begun = getattr(config, "initialize", False) and begin_as(network, self.prior)
         self.residual = self.adds_prior and not begun

@@ -68,6 +68,8 @@ class OnPolicyConfig(KeepingConfig):
     """One network with two heads in place of two."""
     recurrent: bool = False
     """Give the networks an LSTM, for observations that don't tell all."""
+    trunk: Literal["lstm", "transformer"] = "lstm"
+    """What remembers in the policy where recurrent is set; a critic of its own has an LSTM."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -109,11 +111,10 @@ class OnPolicy(KeepingAgent):
         """A policy and a critic, or one network for both."""
         config, space, actions = self.config, self.observation_space, int(self.action_space.n)
         if config.shared:
-            return {
-                "policy": Network(space, {"policy": actions, "value": 1}, config.hidden, config.recurrent)
-            }
+            both = {"policy": actions, "value": 1}
+            return {"policy": Network(space, both, config.hidden, config.recurrent, config.trunk)}
         return {
-            "policy": Network(space, {"policy": actions}, config.hidden, config.recurrent),
+            "policy": Network(space, {"policy": actions}, config.hidden, config.recurrent, config.trunk),
             "critic": Network(space, {"value": 1}, config.critic_hidden, config.recurrent),
         }
 

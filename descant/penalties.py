@@ -164,7 +164,7 @@ def load_policy(network: Network, path: Any) -> None:
             has = "no such weights" if value is None else f"{list(value.shape)}"
             raise DescantError(
                 f"{path} has another network than this agent: {name} is {list(parameter.shape)} here and {has} "
-                "there. Take its options hidden and recurrent, or one trained on this environment."
+                "there. Take its options hidden, recurrent and trunk, or one trained on this environment."
             )
         with torch.no_grad():
             parameter.copy_(value)

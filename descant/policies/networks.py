@@ -38,6 +38,8 @@ class Network(nn.Module):
         trunk: str = "lstm",
     ) -> None:
         super().__init__()
+        if trunk != "lstm" and not recurrent:
+            raise DescantError(f"The trunk {trunk!r} is for networks with memory: set recurrent too.")
         self.encoder = make_encoder(space, hidden[0])
         self.trunk = make_memory(trunk, hidden) if recurrent else MLPTrunk(hidden[0], hidden[1:])
         self.heads = nn.ModuleDict(

@@ -321,10 +321,13 @@ def test_a_loss_that_is_not_finite_stops_the_learning_and_spares_the_weights(bad
     assert all(torch.equal(p, before[name]) for name, p in agent.networks["policy"].state_dict().items())
 
 
-def test_it_can_be_a_prior(tmp_path: Path) -> None:
-    agent_on(Recall(), recurrent=True).learn(300).save(tmp_path / "prior")
+@pytest.mark.parametrize("form", [{}, {"trunk": "transformer", "hidden": (16, 16)}])
+@pytest.mark.parametrize("shared", [False, True])
+def test_it_can_be_a_prior(form: dict[str, Any], shared: bool, tmp_path: Path) -> None:
+    form = form | {"recurrent": True, "shared": shared}
+    agent_on(Recall(), **form).learn(300).save(tmp_path / "prior")
     prior = str(tmp_path / "prior")
-    agent = agent_on(Recall(), recurrent=True, prior=prior, init=prior, kl_coef=0.1, n_steps=5)
+    agent = agent_on(Recall(), **form, prior=prior, init=prior, kl_coef=0.1, n_steps=5)
     batches = [agent.roll(agent.collector) for _ in range(3)]  # type: ignore[arg-type]
     for batch in batches:  # the prior's memory goes on as the policy's does
         assert batch.record["kl"] == pytest.approx(0, abs=1e-6)

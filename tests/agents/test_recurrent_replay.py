@@ -205,10 +205,20 @@ class Last(Tokens):
 @pytest.fixture(scope="module")
 def note_rnn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recurrent network that bc trained on another's episodes."""
-    folder, env = tmp_path_factory.mktemp("priors"), TaskVectorEnv(Last(3, 3), 32)
+    return cloned(tmp_path_factory.mktemp("priors"), "lstm")
+
+
+@pytest.fixture(scope="module")
+def note_transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with attention in place of the LSTM."""
+    return cloned(tmp_path_factory.mktemp("priors"), "transformer")
+
+
+def cloned(folder: Path, trunk: str) -> Path:
+    env = TaskVectorEnv(Last(3, 3), 32)
     small: dict[str, Any] = {"hidden": (16, 16), "recurrent": True, "learning_rate": 0.03}
     make_agent("reinforce", env, **small).learn(32 * 3 * 10).save(folder / "teacher")
-    prior = make_agent("bc", env, teacher=str(folder / "teacher"), episodes=256, **small)
+    prior = make_agent("bc", env, teacher=str(folder / "teacher"), episodes=256, trunk=trunk, **small)
     prior.learn(256 * 3 * 15).save(folder / "prior")
     return folder / "prior"
 
@@ -255,6 +265,41 @@ def test_comes_near_the_optimum_beside_a_prior_with_memory(
     assert regret(agent, prior, task) < 0.05 < 0.5 < before
     record = tracker.records[-1]
     assert record["kl"] == pytest.approx(record["kl_k1"], abs=5 * record["kl_k1_se"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "trunk", "begun"),
+    [(Psi, "transformer", True), (Psi, "lstm", False), (G, "transformer", False), (G, "lstm", False)],
+)
+def test_comes_near_the_optimum_beside_a_transformer(
+    kind: type[ReplayAgent], trunk: str, begun: bool, note_transformer: Path
+) -> None:
+    """A learner with attention too begins with its weights; one with an LSTM stands beside it."""
+    task, prior = Last(3, 3), load_agent(note_transformer)
+    own = {"prior": str(note_transformer), "hidden": (16, 16), "trunk": trunk}
+    agent = agent_on(kind, task, 16, **SOFT | own)
+    assert agent.residual is (kind is Psi and not begun)
+    if begun:
+        ours, theirs = (a.networks["policy"].trunk.state_dict() for a in (agent, prior))  # type: ignore[attr-defined]
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    before = regret(agent, prior, task)
+    assert along_all(agent, task) == pytest.approx(along_all(prior, task), abs=1e-4)
+    agent.learn(3000)
+    assert regret(agent, prior, task) < 0.05 < 0.5 < before
+
+
+def test_kl_q_finds_the_best_sequence_beside_a_transformer(note_transformer: Path) -> None:
+    task, prior = Last(3, 3), load_agent(note_transformer)
+    own = {"prior": str(note_transformer), "hidden": (16, 16), "trunk": "transformer", "learning_rate": 3e-3}
+    agent = agent_on(KLQ, task, 16, **SOFT | own).learn(6000)
+    value = task.sequences()[1] + along_all(prior, task)
+    assert value[int(along_all(agent, task).argmax())] == pytest.approx(value.max(), abs=0.05)
+
+
+@pytest.mark.parametrize("trunk", ["lstm", "transformer"])
+def test_resumed_beside_a_transformer(trunk: str, note_transformer: Path, tmp_path: Path) -> None:
+    own = {"prior": str(note_transformer), "hidden": (16, 16), "trunk": trunk, "sequence_length": 2}
+    check_resume(Psi, Last(3, 3), tmp_path / "checkpoint", **SOFT | own | {"burn_in": 1})
 
 
 def test_kl_q_finds_the_best_sequence_beside_a_prior_with_memory(note_rnn: Path) -> None:

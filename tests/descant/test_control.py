@@ -182,13 +182,13 @@ def test_a_prior_that_costs_nothing_changes_nothing_but_the_log() -> None:
         assert torch.equal(torch.as_tensor(weight), torch.as_tensor(two.parts().weights[name]))
 
 
-@pytest.mark.parametrize("recurrent", [False, True])
-def test_a_run_is_a_prior_and_its_own_kl_is_nothing(tmp_path: Path, recurrent: bool) -> None:
-    agent = agent_on(Recall(), recurrent=recurrent).learn(500)
+@pytest.mark.parametrize(
+    "form", [{}, {"recurrent": True}, {"recurrent": True, "trunk": "transformer", "hidden": (16, 16)}]
+)
+def test_a_run_is_a_prior_and_its_own_kl_is_nothing(tmp_path: Path, form: dict[str, Any]) -> None:
+    agent = agent_on(Recall(), **form).learn(500)
     agent.save(tmp_path / "prior")
-    again = agent_on(
-        Recall(), recurrent=recurrent, prior=str(tmp_path / "prior"), init=str(tmp_path / "prior")
-    )
+    again = agent_on(Recall(), **form, prior=str(tmp_path / "prior"), init=str(tmp_path / "prior"))
     first = records_of(again, 10)[0]
     assert first["kl"] == pytest.approx(0, abs=1e-6)
     assert records_of(again, 2000)[-1]["kl"] > 1e-4

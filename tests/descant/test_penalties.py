@@ -192,6 +192,16 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
             agent_on(Echo(), init=init, **options)
 
 
+def test_another_kind_of_memory_is_refused_with_the_option_that_chooses_it(tmp_path: Path) -> None:
+    form: dict[str, Any] = {"recurrent": True, "hidden": (16, 16), "trunk": "transformer"}
+    agent_on(Echo(), **form).save(tmp_path / "init")
+    with pytest.raises(DescantError, match=r"another network .* hidden, recurrent and trunk"):
+        agent_on(Echo(), init=str(tmp_path / "init"), **form | {"trunk": "lstm"})
+    agent_on(Echo(), init=str(tmp_path / "init"), penalty="l2-sp", **form).learn(100)
+    with pytest.raises(DescantError, match="set recurrent too"):
+        agent_on(Echo(), **form | {"recurrent": False})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
