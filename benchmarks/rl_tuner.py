@@ -94,7 +94,8 @@ def tables(done: list[Done], out: Path) -> list[Table]:
         prior_table(done[0]),
     ]
     failed = errors_of(done)
-    pictures = draw(points, note_rnn, best_models(done), out)
+    alone = [model(name, done, setting) for name, setting in ALONE.items()]
+    pictures = draw(points, note_rnn, [*best_models(done), *alone], out)
     report = write_report(found, [note_rnn, *tuned], pictures, failed, out)
     last = dataclasses.replace(found[0], failed=failed, met=not failed, files=(*pictures, report))
     return [last, *found[1:]]

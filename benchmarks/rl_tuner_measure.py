@@ -1,4 +1,4 @@
-"""What a policy that writes melodies is worth: statistics of its compositions, reward by term, distance to the prior."""
+"""What a policy that writes melodies is worth: statistics, reward by term, exact KL to the prior."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ STYLES = {
 
 
 def draw(
-    points: Mapping[str, Mapping[float, Model]], prior: Model, best: Sequence[Model], out: Path
+    points: Mapping[str, Mapping[float, Model]], prior: Model, others: Sequence[Model], out: Path
 ) -> tuple[Path, ...]:
-    """Write out/rl-tuner.svg and .png; nothing where no run of the frontier is there."""
+    """Write out/rl-tuner.svg and .png; nothing where no run of the frontier is there. `others` are single points."""
     if not any(m.seeds for own in points.values() for m in own.values()):
         return ()
     import matplotlib
@@ -33,7 +33,7 @@ def draw(
     matplotlib.use("Agg")
     files = []
     with matplotlib.rc_context({"svg.hashsalt": "descant", "font.size": 11}):
-        figure = _figure(points, prior, best)
+        figure = _figure(points, prior, others)
         for kind in ("svg", "png"):
             buffer = io.BytesIO()
             metadata = {"Date": None} if kind == "svg" else {}  # the same results give the same file
@@ -43,7 +43,7 @@ def draw(
     return tuple(files)
 
 
-def _figure(points: Mapping[str, Mapping[float, Model]], prior: Model, best: Sequence[Model]) -> Any:
+def _figure(points: Mapping[str, Mapping[float, Model]], prior: Model, others: Sequence[Model]) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.4, 5.2), layout="constrained")
@@ -52,7 +52,7 @@ def _figure(points: Mapping[str, Mapping[float, Model]], prior: Model, best: Seq
         seen = {c: m for c, m in own.items() if m.seeds}
         if seen:
             _line(axis, agent, seen)
-    for m in best:
+    for m in others:
         if m.seeds:
             kl, reward = (interval(m.values(name))[0] for name in ("kl", "reward"))
             axis.plot(kl, reward, "*", color="#8b0000", markersize=13, zorder=5)
@@ -60,8 +60,11 @@ def _figure(points: Mapping[str, Mapping[float, Model]], prior: Model, best: Seq
     if prior.seeds:
         level = interval(prior.values("reward"))[0]
         axis.axhline(level, color="#666666", linestyle=(0, (1, 3)), linewidth=1.3)
-        _say(axis, "Note RNN", (axis.get_xlim()[0], level), "#444444", (30, 4))
+        axis.annotate(
+            "Note RNN", (0.02, level), xycoords=axis.get_yaxis_transform(), color="#444444", va="bottom"
+        )
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("exact KL(policy || prior), nats a note")
     axis.set_ylabel("reward a composition")
     axis.set_title("Melodies: reward against distance from the prior, by price c of a nat", fontsize=12)
