@@ -149,6 +149,27 @@ def test_all_windows_of_a_tune_are_of_one_split_drawn_from_its_content(
     assert not np.array_equal(tune_splits(corpus, 1, 0.2), splits)
 
 
+def test_nothing_that_is_measured_on_was_seen_in_training(tmp_path: Path) -> None:
+    """Tunes that share phrases, and each of them once more under another name and in another key."""
+    rng = np.random.default_rng(3)
+    phrases = ["".join(rng.choice(list(NOTES), 8)) for _ in range(12)]
+    bodies = ["|".join(rng.choice(phrases, 6)) for _ in range(60)]
+    texts = [abc(i, body) for i, body in enumerate(bodies, start=1)]
+    up = str.maketrans(NOTES, "DEFGABc")  # in D the same melody, a tone higher
+    texts += [abc(i, body.translate(up), "D") for i, body in enumerate(bodies, start=61)]
+    (tmp_path / "a.abc").write_text("".join(texts))
+    corpus = read_corpus([tmp_path / "a.abc"], workers=1)
+    assert corpus.skipped == {"duplicate": 60}
+    for seed in range(5):
+        windows = cut(corpus, 32, seed=seed, share=0.2)
+        seen = {row.tobytes() for row in windows.of(TRAIN)}
+        assert len(seen) < sum(map(len, map(windows.of, (TRAIN, VALID, TEST))))
+        assert not seen & {row.tobytes() for split in (VALID, TEST) for row in windows.of(split)}
+        assert not {row.tobytes() for row in windows.of(VALID)} & {row.tobytes() for row in windows.of(TEST)}
+        sides = [set(windows.tunes[windows.splits == split].tolist()) for split in (TRAIN, VALID, TEST)]
+        assert all(not sides[a] & sides[b] for a, b in ((0, 1), (0, 2), (1, 2)))
+
+
 def test_shares_are_those_asked_for(corpus: Corpus) -> None:
     many = [tune_splits(corpus, seed, 0.2) for seed in range(50)]
     counts = np.bincount(np.concatenate(many)) / (50 * len(corpus))
