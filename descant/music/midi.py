@@ -17,6 +17,7 @@ from descant.music.scores import Score, one_line
 CHURCH_ORGAN = 19  # General MIDI, from 0
 VELOCITY = 80
 DRUM_CHANNEL = 9
+MAX_BYTES = 5_000_000  # an hour of one line takes a hundredth of it
 ADVICE = "Export the line as a standard MIDI file with one note at a time."
 
 
@@ -51,7 +52,7 @@ def write_midi(score: Score, path: str | os.PathLike[str], program: int = CHURCH
 def read_line(path: str | os.PathLike[str]) -> tuple[Pitch, ...]:
     """The pitches of a MIDI file's only line, spelled by `Pitch.from_midi`; drums are passed over.
 
-    DescantError names a file that is missing, damaged, without notes, or in which notes overlap.
+    DescantError names a file that is missing, damaged, over 5 MB, without notes, or in which notes overlap or are bent.
     """
     notes = sorted(_notes(path))
     if not notes:
@@ -70,6 +71,8 @@ def _notes(path: str | os.PathLike[str]) -> Iterator[tuple[int, int, int]]:
     tick = 0
     for message in read_messages(path)[0]:
         tick += message.time
+        if message.type == "pitchwheel" and message.pitch and message.channel != DRUM_CHANNEL:
+            raise DescantError(f"{os.fspath(path)!r} bends its notes. {ADVICE}")
         if message.type not in {"note_on", "note_off"} or message.channel == DRUM_CHANNEL:
             continue
         key = message.channel, message.note
@@ -84,7 +87,7 @@ def _notes(path: str | os.PathLike[str]) -> Iterator[tuple[int, int, int]]:
 def read_messages(path: str | os.PathLike[str]) -> tuple[list[Any], int]:
     """The messages of all tracks in order, `time` in ticks since the one before, and the ticks of a quarter note.
 
-    DescantError names a file that is missing or damaged.
+    DescantError names a file that is missing, damaged or over 5 MB.
     """
     import mido
 
@@ -93,6 +96,11 @@ def read_messages(path: str | os.PathLike[str]) -> tuple[list[Any], int]:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise DescantError(f"Cannot read {os.fspath(path)!r}: {reason}. Check the path.") from error
+    if len(content) > MAX_BYTES:
+        raise DescantError(
+            f"{os.fspath(path)!r} has {len(content) / 1e6:.0f} MB, over the {MAX_BYTES / 1e6:.0f} that a line may "
+            f"have. {ADVICE}"
+        )
     try:
         file = mido.MidiFile(file=io.BytesIO(content))
         return list(mido.merge_tracks(file.tracks)), int(file.ticks_per_beat)

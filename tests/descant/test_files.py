@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from descant.errors import DescantError
-from descant.files import write_atomically
+from descant.files import write_atomically, write_together
 
 
 def test_writes_and_makes_the_folder(tmp_path: Path) -> None:
@@ -62,3 +62,52 @@ def test_a_device_is_not_replaced() -> None:
     with pytest.raises(DescantError, match="not a file"):
         write_atomically("/dev/null", b"")
     assert not Path("/dev/null").is_file()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_several_files_appear_together(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder"
+    assert write_together(out, {"a": b"1", "b": b"2"}) == [out / "a", out / "b"]
+    (out / "mine").write_bytes(b"mine")
+    write_together(str(out), {"b": b"3", "c": b"4"})
+    assert contents(out) == {"a": b"1", "b": b"3", "c": b"4", "mine": b"mine"}
+    assert os.listdir(out.parent) == ["folder"]
+    (tmp_path / "plain").mkdir()
+    assert out.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_nothing_changes_where_one_of_several_can_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a").write_bytes(b"old")
+    (tmp_path / "there" / "b").mkdir()
+    with pytest.raises(DescantError, match="b is a folder there"):
+        write_together(tmp_path / "there", {"a": b"new", "b": b"new"})
+    assert (tmp_path / "there" / "a").read_bytes() == b"old"
+    sync, calls = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) % 2 == 0:
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    for folder in (tmp_path / "there", tmp_path / "new"):
+        with pytest.raises(DescantError, match="No space left on device"):
+            write_together(folder, {"a": b"new", "c": b"new"})
+    assert (tmp_path / "there" / "a").read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path / "there")) == ["a", "b"]
+    assert os.listdir(tmp_path) == ["there"]
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below", "a\0b"])
+def test_a_folder_that_can_not_be_is_named(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(DescantError, match="Cannot write to"):
+        write_together(tmp_path / folder, {"a": b"new"})
+    assert contents(tmp_path) == {"file": b"mine"}

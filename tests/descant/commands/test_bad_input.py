@@ -50,6 +50,8 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (tmp_path / "truncated.mid").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.mid").write_bytes(b"")
     (tmp_path / "silent.mid").write_bytes(melody([]))
+    (tmp_path / "microtonal.mid").write_bytes(melody([62, 65, 64, 62], bent=True))
+    (tmp_path / "large.mid").write_bytes(whole + bytes(10_000_000))
     (tmp_path / "chords.mid").write_bytes(melody([62, 65, 69], together=True))
     return tmp_path
 
@@ -78,12 +80,13 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
     return {name: path.read_bytes() if path.is_file() else None for name, path in found.items()}
 
 
-def melody(numbers: list[int], together: bool = False) -> bytes:
-    """A MIDI file of notes one after the other, or all at once."""
+def melody(numbers: list[int], together: bool = False, bent: bool = False) -> bytes:
+    """A MIDI file of notes one after the other, or all at once; or a quarter tone higher."""
     ends = [mido.Message("note_off", note=n, time=240 * (not together)) for n in numbers]
     begins = [mido.Message("note_on", note=n, velocity=80) for n in numbers]
     pairs = [m for pair in zip(begins, ends, strict=True) for m in pair]
-    track = mido.MidiTrack(begins + ends if together else pairs)
+    bend = [mido.Message("pitchwheel", pitch=2048)] if bent else []
+    track = mido.MidiTrack(bend + (begins + ends if together else pairs))
     if together:
         ends[0].time = 240
     buffer = io.BytesIO()
@@ -115,6 +118,8 @@ CANTUS = {
     "truncated.mid": "'truncated.mid' is not a readable MIDI file. Export the line",
     "empty.mid": "'empty.mid' is not a readable MIDI file. Export the line",
     "silent.mid": "'silent.mid' has no notes. Export the line",
+    "microtonal.mid": "'microtonal.mid' bends its notes. Export the line",
+    "large.mid": "'large.mid' has 10 MB, over the 5 that a line may have. Export the line",
     "chords.mid": "'chords.mid' has overlapping notes: 1 and 2. Export the line",
 }
 
@@ -153,7 +158,7 @@ LINES = [
     ("evaluate cartpole --episodes 0", "--episodes must be at least 1, not 0."),
     ("evaluate cartpole --set foo=1", "CartPole-v1 does not take these options"),
     ("compose counterpoint --cantus dorian --seed -1", "--seed must be at least 0, not -1."),
-    ("compose cartpole --cantus dorian", "cartpole was trained on CartPole-v1, not on descant/Counterpoint-v0"),
+    ("compose cartpole --cantus dorian", "cartpole was trained on CartPole-v1, not on descant/Melody-v0 or"),
     ("report absent", "absent/results.json can't be read"),
     ("report counterpoint", "run descant bench quick --out counterpoint"),
     ("bench quik", "Unknown suite 'quik'. Did you mean 'quick'?"),
@@ -162,6 +167,9 @@ LINES = [
     ("bench quick --out file/below", "can't be written (Not a directory): choose another --out."),
     ("trian", "Unknown command 'trian'. Did you mean 'train'?"),
     ("train --agent", "Missing value for argument '--agent'"),
+    ("compose exact", "A counterpoint needs a cantus firmus: pass --cantus dorian"),
+    ("compose exact --cantus dorian --key D", "--key is for melodies, which exact does not write: leave it out."),
+    ("compose counterpoint --cantus dorian --n 3", "--n is for melodies, which counterpoint does not write"),
     ("solve", "--cantus"),
     ("solve --cantus dorian --positon above", "Perhaps you meant: --position STR"),
     ("solve --cantus dorian --count=maybe", "See: descant solve --help"),
@@ -230,8 +238,8 @@ def test_a_run_needs_an_empty_folder_that_can_be_written(out: str, refused: Refu
 @pytest.mark.parametrize("agent", ["exact", "counterpoint"])
 def test_a_composition_needs_a_folder_that_can_be_written(out: str, agent: str, refused: Refused) -> None:
     message = refused("compose", agent, "--cantus", FOUR, "--out", out)
-    assert f"Cannot write '{out}/counterpoint-above.mid'" in message
-    assert "Give another path." in message
+    assert f"Cannot write to '{out}'" in message
+    assert "Give another folder." in message
 
 
 @pytest.mark.parametrize(

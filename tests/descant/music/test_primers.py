@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from descant.errors import DescantError
+from descant.music.keys import Key
 from descant.music.melodies import Note, actions_of, notes_of
-from descant.music.primers import parse_primer, primer_actions
+from descant.music.primers import parse_primer, primer_actions, primer_text
+
+from ...melodies import melodies
 
 
 def test_notes_lengths_and_rests() -> None:
@@ -84,3 +87,14 @@ def test_rows_of_their_own() -> None:
 def test_what_fits_no_batch_is_refused(primer: Any, words: str) -> None:
     with pytest.raises(DescantError, match=words):
         primer_actions(primer, 2, 8)
+
+
+def test_text_comes_back_and_can_be_shifted() -> None:
+    key = Key("D", "dorian")
+    for text in ("D4:4 E4:2", "R:2 C4:1 R:3 C4:2 R:1 Eb4:1", "R:8"):
+        assert primer_text(parse_primer(text), key) == text
+    assert primer_text(parse_primer("D4:4 F4:2"), Key("G", "dorian"), shift=5) == "G4:4 Bb4:2"
+    for row in melodies(2, 60, 24):
+        text = primer_text(row, key)
+        assert notes_of(parse_primer(text)) == notes_of(row)
+        assert len(parse_primer(text)) == 24
