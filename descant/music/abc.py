@@ -13,10 +13,12 @@ from descant.music.scores import Score, Voice, one_line
 
 ACCIDENTALS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
 BARS_PER_LINE = 4
+# By signature, seven flats to seven sharps.
+MAJOR_KEYS = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")
 
 
 def to_abc(score: Score) -> str:
-    """The score as an ABC tune in C with explicit accidentals, one V: field per voice.
+    """The score as an ABC tune with its key signature and explicit accidentals, one V: field per voice.
 
     DescantError where a length is not a multiple of a 64th note.
     """
@@ -34,7 +36,7 @@ def to_abc(score: Score) -> str:
             f'V:{number} clef={clef_of(voice).value[0]} name="{_text(voice.name)}"'
             for number, voice in numbered
         ),
-        "K:C",
+        f"K:{MAJOR_KEYS[score.fifths + 7]}",
     ]
     body = [line for number, voice in numbered for line in (f"V:{number}", *_music(score, voice))]
     return "\n".join([*header, *body]) + "\n"
@@ -46,18 +48,19 @@ def write_abc(score: Score, path: str | os.PathLike[str]) -> None:
 
 
 def _music(score: Score, voice: Voice) -> list[str]:
-    bars = [_bar(signs) for signs in bars_of(score, voice)]
+    signature = score.signature
+    bars = [_bar(signs, signature) for signs in bars_of(score, voice)]
     lines = [" | ".join(bars[start : start + BARS_PER_LINE]) for start in range(0, len(bars), BARS_PER_LINE)]
     return [f"{line} |" for line in lines[:-1]] + [f"{lines[-1]} |]"]
 
 
-def _bar(signs: list[Sign]) -> str:
-    altered: set[str] = set()
+def _bar(signs: list[Sign], signature: dict[str, int]) -> str:
+    altered = set(signature)  # so that naturals are written out, and whatever else is not natural
     return " ".join(_sign(sign, altered) for sign in signs)
 
 
 def _sign(sign: Sign, altered: set[str]) -> str:
-    """One note; `altered` collects the letters that need a natural until the bar line."""
+    """One note; `altered` has the letters that need a natural until the bar line, and collects more."""
     length = Fraction(sign.units, UNITS_PER_BEAT)
     name = "z" if sign.pitch is None else _accidental(sign.pitch, altered) + _letter(sign.pitch)
     return f"{name}{'' if length == 1 else length}{'-' if sign.tied_after else ''}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from descant.music.keys import Key
 from descant.music.melodies import STEPS_PER_BEAT, notes_of
 from descant.music.scores import Note, Score, Voice
-from descant.music.spelling import spell
+from descant.music.spelling import signature_fifths, spell
 from descant.tasks import Ints
 
 
@@ -30,7 +30,9 @@ def melody_score(
         written.append(Note(spell(note.midi + shift, key), note.steps / STEPS_PER_BEAT))
         at = note.step + note.steps
     written += _rest((steps or len(actions)) - at)
-    return Score(title, (Voice("Melody", tuple(written)),), tempo=tempo, mode=key.mode)
+    return Score(
+        title, (Voice("Melody", tuple(written)),), tempo=tempo, mode=key.mode, fifths=signature_fifths(key)
+    )
 
 
 def _rest(steps: int) -> list[Note]:

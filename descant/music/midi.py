@@ -31,6 +31,10 @@ def to_midi(score: Score, program: int = CHURCH_ORGAN) -> bytes:
         )
     midi = pretty_midi.PrettyMIDI(initial_tempo=score.tempo, charset="utf-8")
     midi.time_signature_changes.append(pretty_midi.TimeSignature(*score.time_signature, 0))
+    if score.fifths:
+        midi.key_signature_changes.append(
+            pretty_midi.KeySignature(7 * score.fifths % 12, 0)
+        )  # the major key's
     seconds = 60.0 / score.tempo
     for voice in score.voices:
         instrument = pretty_midi.Instrument(program, name=one_line(voice.name))

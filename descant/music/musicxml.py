@@ -73,7 +73,7 @@ def _part(score: Score, voice: Voice, name: str, colours: Mapping[int, str]) -> 
             measure.append(_attributes(score, voice))
             if name == "P1":
                 _add(measure, "sound", tempo=f"{score.tempo:g}")
-        _fill(measure, signs, colours)
+        _fill(measure, signs, colours, score.signature)
     _add(_add(measure, "barline", location="right"), "bar-style", "light-heavy")
     return part
 
@@ -81,7 +81,7 @@ def _part(score: Score, voice: Voice, name: str, colours: Mapping[int, str]) -> 
 def _attributes(score: Score, voice: Voice) -> Element:
     attributes = Element("attributes")
     _add(attributes, "divisions", UNITS_PER_BEAT)
-    _add(_add(attributes, "key"), "fifths", 0)
+    _add(_add(attributes, "key"), "fifths", score.fifths)
     time = _add(attributes, "time")
     for tag, value in zip(("beats", "beat-type"), score.time_signature, strict=True):
         _add(time, tag, value)
@@ -92,23 +92,25 @@ def _attributes(score: Score, voice: Voice) -> Element:
     return attributes
 
 
-def _fill(measure: Element, signs: list[Sign], colours: Mapping[int, str]) -> None:
+def _fill(
+    measure: Element, signs: list[Sign], colours: Mapping[int, str], signature: Mapping[str, int]
+) -> None:
     """Add a bar's notes; an accidental holds to the bar line, in its octave."""
     in_force: dict[int, int] = {}
     for sign in signs:
-        note = _note(sign, in_force)
+        note = _note(sign, in_force, signature)
         if sign.index is not None and sign.index in colours:
             note.set("color", colours[sign.index])
         measure.append(note)
 
 
-def _note(sign: Sign, in_force: dict[int, int]) -> Element:
+def _note(sign: Sign, in_force: dict[int, int], signature: Mapping[str, int]) -> Element:
     """The elements in the order of the schema."""
     note = Element("note")
     if sign.pitch is None:
         _add(note, "rest")
     else:
-        note.append(_pitch(sign.pitch))
+        note.append(_pitch(sign.pitch, signature))
     _add(note, "duration", sign.units)
     ties = [kind for kind, tied in (("stop", sign.tied_before), ("start", sign.tied_after)) if tied]
     for kind in ties:
@@ -118,7 +120,7 @@ def _note(sign: Sign, in_force: dict[int, int]) -> Element:
     if sign.units in DOTTED:
         _add(note, "dot")
     if sign.pitch is not None and not sign.tied_before:
-        _add_accidental(note, sign.pitch, in_force)
+        _add_accidental(note, sign.pitch, in_force, signature)
     if ties:
         notations = _add(note, "notations")
         for kind in ties:
@@ -126,21 +128,23 @@ def _note(sign: Sign, in_force: dict[int, int]) -> Element:
     return note
 
 
-def _pitch(pitch: Pitch) -> Element:
+def _pitch(pitch: Pitch, signature: Mapping[str, int]) -> Element:
     if pitch.octave < 0:
         raise DescantError(
             f"MusicXML has no pitch as low as {pitch}: the lowest octave is 0. Transpose the voice up."
         )
     element = Element("pitch")
     _add(element, "step", pitch.letter)
-    if not pitch.is_natural:
+    if not pitch.is_natural or pitch.letter in signature:
         _add(element, "alter", pitch.alteration)
     _add(element, "octave", pitch.octave)
     return element
 
 
-def _add_accidental(note: Element, pitch: Pitch, in_force: dict[int, int]) -> None:
-    """Show the accidental where the bar so far, by staff step, has another."""
-    if in_force.get(pitch.diatonic, 0) != pitch.alteration:
+def _add_accidental(
+    note: Element, pitch: Pitch, in_force: dict[int, int], signature: Mapping[str, int]
+) -> None:
+    """Show the accidental where the bar so far, by staff step, or else the signature has another."""
+    if in_force.get(pitch.diatonic, signature.get(pitch.letter, 0)) != pitch.alteration:
         _add(note, "accidental", ACCIDENTALS[pitch.alteration])
     in_force[pitch.diatonic] = pitch.alteration

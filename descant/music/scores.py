@@ -15,6 +15,7 @@ WHOLE_NOTE = 4.0
 MIN_TEMPO, MAX_TEMPO = 4, 1000  # MIDI holds no slower one
 MAX_BEATS = 255  # in a bar; MIDI holds no more
 POSITIONS = ("above", "below")
+SHARPS = "FCGDAEB"  # in the order in which signatures take them; flats come from the other end
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,10 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Voices, highest first; `tempo` in quarter notes a minute; `final` a pitch as text."""
+    """Voices, highest first; `tempo` in quarter notes a minute; `final` a pitch as text.
+
+    `fifths` is the key signature: so many sharps, or flats where it is below 0.
+    """
 
     title: str
     voices: tuple[Voice, ...]
@@ -65,6 +69,7 @@ class Score:
     tempo: float = 120.0
     mode: str = ""
     final: str = ""
+    fifths: int = 0
 
     def __post_init__(self) -> None:
         if not self.voices or not all(voice.notes for voice in self.voices):
@@ -74,6 +79,10 @@ class Score:
                 f"The tempo is {self.tempo}. Give {MIN_TEMPO} to {MAX_TEMPO} quarter notes a minute."
             )
         _check_positive("The length of a bar in quarter notes", self.beats_per_bar)
+        if abs(self.fifths) > len(SHARPS):
+            raise DescantError(
+                f"There is no key signature of {abs(self.fifths)}: give 7 sharps or flats at most."
+            )
         if 16 * self.beats_per_bar % 1 or self.time_signature[0] > MAX_BEATS:
             raise DescantError(
                 f"A bar of {self.beats_per_bar} quarter notes has no time signature. Use 4, 3 or 1.5."
@@ -88,6 +97,12 @@ class Score:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.beats * 60.0 / self.tempo
+
+    @property
+    def signature(self) -> dict[str, int]:
+        """What the key signature alters: letters and semitones."""
+        letters = SHARPS[: self.fifths] if self.fifths >= 0 else SHARPS[self.fifths :]
+        return dict.fromkeys(letters, 1 if self.fifths > 0 else -1)
 
     @property
     def time_signature(self) -> tuple[int, int]:

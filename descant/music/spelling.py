@@ -26,6 +26,14 @@ def spell(midi: int, key: Key) -> Pitch:
     return Pitch(letter, alteration, (int(midi) - SEMITONES[letter] - alteration) // 12 - 1)
 
 
+def signature_fifths(key: Key) -> int:
+    """Sharps of a key's signature, flats below 0: 2 in D major, 0 in D dorian. Past seven there is no signature: 0."""
+    white = {pitch % 12 for pitch in SCALES["major"]}
+    above = next(f for f in range(-1, 6) if {(7 * f + s) % 12 for s in SCALES[key.mode]} == white)
+    fifths = _fifths(key.tonic) - above
+    return fifths if abs(fifths) <= 7 else 0
+
+
 def _fifths(name: str) -> int:
     """Fifths above C of a pitch's name: 0 for C, 7 for C#, -2 for Bb."""
     return FIFTHS.index(name[0]) - 1 + 7 * (name.count("#") - name.count("b"))

@@ -102,6 +102,18 @@ def test_midi_and_abc_sound_the_notes_that_are_told(folder: Path, kind: str) -> 
         assert [(start, length, midi) for start, length, midi in tune.notes] == expected
 
 
+def test_the_key_signature_is_written(folder: Path) -> None:
+    """G dorian has one flat."""
+    for melody in told(folder):
+        stem = folder / melody["melody"]
+        assert "\nK:F\n" in stem.with_suffix(".abc").read_text()
+        (tune,) = read_tunes(stem.with_suffix(".mid"))
+        assert isinstance(tune, Tune)
+        assert tune.key == Key("F")
+        svg = stem.with_suffix(".svg").read_text()
+        assert svg.count('data-class="keyAccid"') == svg.count('data-class="system"') >= 1
+
+
 def test_svg_and_wav_are_of_two_bars(folder: Path) -> None:
     for melody in told(folder):
         root = ElementTree.parse(folder / f"{melody['melody']}.svg").getroot()

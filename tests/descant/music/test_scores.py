@@ -89,3 +89,12 @@ def test_notes_without_length(beats: float) -> None:
 def test_scores_without_notes(voices: tuple[Voice, ...]) -> None:
     with pytest.raises(DescantError, match="at least one voice"):
         Score("", voices)
+
+
+def test_key_signatures_alter_letters() -> None:
+    line = (Voice("", (Note(Pitch("C", 0, 4), 1),)),)
+    assert Score("", line).signature == {}
+    assert Score("", line, fifths=2).signature == {"F": 1, "C": 1}
+    assert Score("", line, fifths=-3).signature == {"B": -1, "E": -1, "A": -1}
+    with pytest.raises(DescantError, match="no key signature of 8"):
+        Score("", line, fifths=8)
