@@ -17,6 +17,7 @@ from descant.compositions import Compositions, write_compositions
 from descant.errors import DescantError
 from descant.files import write_together
 from descant.music.keys import Key
+from descant.music.melodies import FIRST_NOTE
 from descant.music.melody_statistics import measure
 from descant.music.primers import parse_primer, primer_text
 from descant.music.transpositions import moved, shift_between
@@ -79,7 +80,9 @@ def _measured(found: Compositions, inside: Key, key: Key, shift: int) -> list[di
     """Notes, scores and statistics of each melody."""
     numbers = found.scores | measure(found.actions, inside)
     numbers["in_key"] = _in_key(found.actions, inside)
-    numbers["ends_on_tonic"] = _ends_on(found.actions, inside.pitch_class)
+    numbers["begins_on_tonic"], numbers["ends_on_tonic"] = _begins_and_ends_on(
+        found.actions, inside.pitch_class
+    )
     return [
         {
             "notes": primer_text(actions, key, shift),
@@ -91,18 +94,18 @@ def _measured(found: Compositions, inside: Key, key: Key, shift: int) -> list[di
 
 def _in_key(actions: Any, key: Key) -> Any:
     """Share of the notes begun that are in the key, float[n]; NaN without a note."""
-    begun = actions >= 2
-    inside = np.isin((actions.astype(int) - 2) % 12, list(key.pitch_classes)) & begun
+    begun = actions >= FIRST_NOTE
+    inside = np.isin((actions.astype(int) - FIRST_NOTE) % 12, list(key.pitch_classes)) & begun
     count = begun.sum(axis=1)
     return np.divide(inside.sum(axis=1), count, out=np.full(len(actions), math.nan), where=count > 0)
 
 
-def _ends_on(actions: Any, pitch_class: int) -> Any:
-    """Whether the last note begun is of a pitch class, float[n]; 0 without a note."""
-    begun = actions >= 2
-    last = actions.shape[1] - 1 - begun[:, ::-1].argmax(axis=1)
-    note = actions[np.arange(len(actions)), last].astype(int)
-    return ((note >= 2) & ((note - 2) % 12 == pitch_class)).astype(float)
+def _begins_and_ends_on(actions: Any, pitch_class: int) -> Any:
+    """Whether the first and the last note are of a pitch class, in any octave: float[2, n]; 0 without a note."""
+    begun = actions >= FIRST_NOTE
+    first, last = begun.argmax(axis=1), actions.shape[1] - 1 - begun[:, ::-1].argmax(axis=1)
+    notes = actions[np.arange(len(actions)), np.stack([first, last])].astype(int)
+    return ((notes >= FIRST_NOTE) & ((notes - FIRST_NOTE) % 12 == pitch_class)).astype(float)
 
 
 def _plain(value: Any) -> float | None:
@@ -163,7 +166,7 @@ COLUMNS = {
     "reward": ("reward", "{:.1f}"),
     "log p": ("log_prior", "{:.3f}"),
     "in key": ("in_key", "{:.0%}"),
-    "begins": ("starts_on_tonic", ""),
+    "begins": ("begins_on_tonic", ""),
     "ends": ("ends_on_tonic", ""),
     "motif": ("in_motif", "{:.0%}"),
     "repeats": ("repeated", "{:.0%}"),

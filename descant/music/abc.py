@@ -18,7 +18,7 @@ MAJOR_KEYS = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", 
 
 
 def to_abc(score: Score) -> str:
-    """The score as an ABC tune with its key signature and explicit accidentals, one V: field per voice.
+    """The score as an ABC tune with its key signature, one V: field per voice.
 
     DescantError where a length is not a multiple of a 64th note.
     """
@@ -55,20 +55,20 @@ def _music(score: Score, voice: Voice) -> list[str]:
 
 
 def _bar(signs: list[Sign], signature: dict[str, int]) -> str:
-    altered = set(signature)  # so that naturals are written out, and whatever else is not natural
-    return " ".join(_sign(sign, altered) for sign in signs)
+    altered: set[str] = set()
+    return " ".join(_sign(sign, altered, signature) for sign in signs)
 
 
-def _sign(sign: Sign, altered: set[str]) -> str:
-    """One note; `altered` has the letters that need a natural until the bar line, and collects more."""
+def _sign(sign: Sign, altered: set[str], signature: dict[str, int]) -> str:
+    """One note; `altered` collects the letters that need their sign written out until the bar line."""
     length = Fraction(sign.units, UNITS_PER_BEAT)
-    name = "z" if sign.pitch is None else _accidental(sign.pitch, altered) + _letter(sign.pitch)
+    name = "z" if sign.pitch is None else _accidental(sign.pitch, altered, signature) + _letter(sign.pitch)
     return f"{name}{'' if length == 1 else length}{'-' if sign.tied_after else ''}"
 
 
-def _accidental(pitch: Pitch, altered: set[str]) -> str:
+def _accidental(pitch: Pitch, altered: set[str], signature: dict[str, int]) -> str:
     # Readers disagree on whether a sharp reaches other octaves, and on ties: write each one out.
-    if pitch.is_natural and pitch.letter not in altered:
+    if pitch.alteration == signature.get(pitch.letter, 0) and pitch.letter not in altered:
         return ""
     altered.add(pitch.letter)
     return ACCIDENTALS[pitch.alteration]

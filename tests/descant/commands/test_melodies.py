@@ -16,6 +16,7 @@ import torch
 
 from descant import load_agent, make_agent
 from descant.cli import main
+from descant.commands.compose_melodies import _begins_and_ends_on
 from descant.compositions import write_compositions
 from descant.music.keys import Key
 from descant.music.melodies import notes_of
@@ -141,6 +142,7 @@ def test_what_is_measured_holds_for_the_key_asked_for(folder: Path, prior: str) 
         assert melody["in_key"] == pytest.approx(np.mean(shares), abs=1e-6)
         assert melody["out_of_key"] == pytest.approx(shares.count(False) / 32, abs=1e-6)
         assert melody["ends_on_tonic"] == (notes[-1] % 12 == 7)
+        assert melody["begins_on_tonic"] == (notes[0] % 12 == 7) == 1
     agent = load_agent(prior)
     primer = {"primer": parse_primer("D4 E4:2 F4:2")}
     found = write_compositions(agent, task, 3, prior=agent, seed=4, options=primer)
@@ -298,3 +300,10 @@ def test_the_table_tells_what_json_tells(prior: str, capsys: pytest.CaptureFixtu
     )
     shown = [line for line in text.splitlines()[3:] if "[" in line]
     assert len(shown) == len(found["statistics"])
+
+
+def test_the_tonic_is_heard_in_any_octave() -> None:
+    rows = np.array([[2, 1, 3, 26], [1, 1, 27, 14], [1, 0, 1, 1], [14, 3, 1, 1]], np.int8)
+    begins, ends = _begins_and_ends_on(rows, 0)
+    assert begins.tolist() == [1, 0, 0, 1]
+    assert ends.tolist() == [1, 1, 0, 0]

@@ -100,3 +100,13 @@ def test_text_never_breaks_a_field(score: Score) -> None:
         line[:2] for line in lines[: lines.index(next(line for line in lines if line.startswith("K:")))]
     ]
     assert fields == ["%a", "X:", "T:", "M:", "L:", "Q:", "%%", *["V:"] * len(score.voices)]
+
+
+def test_signs_are_written_where_the_signature_has_others() -> None:
+    """B flat major: B flats and E flats go without; after a B natural, each B has its sign until the bar line."""
+    line = [
+        Note(Pitch(letter, alteration, 4), 1)
+        for letter, alteration in (("B", -1), ("E", -1), ("B", 0), ("B", -1))
+    ]
+    score = Score("", (Voice("", (*line, Note(Pitch("B", -1, 4), 1), Note(Pitch("F", 1, 4), 1))),), fifths=-2)
+    assert to_abc(score).splitlines()[-3:] == ["K:Bb", "V:1", "B E =B _B | B ^F z2 |]"]
