@@ -23,7 +23,6 @@ from .rl_tuner_settings import ALONE, BEST, FRONTIER, PAPER, Setting
 from .rl_tuner_tables import (
     NOTE_RNN,
     TUNES,
-    best_models,
     compared,
     described,
     frontier,
@@ -37,7 +36,6 @@ from .studies import Study, Table, errors_of
 
 COMPOSITIONS = 100_000  # of each run in the tables; the paper's number
 ON_FRONTIER = 20_000  # of a run that is on the frontier alone
-ROWS: dict[str, Setting] = PAPER | ALONE | BEST
 
 
 def prior_facts(prior: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -63,7 +61,7 @@ def jobs(seeds: Sequence[int], prior: Path | None = None) -> list[Job]:
     many = {**shared, "compositions": COMPOSITIONS}
     made += [_job(f"{NOTE_RNN} seed {seed}", "untuned", {"seed": seed, **many}) for seed in seeds]
     told: list[Setting] = []
-    for settings, count in ((ROWS, COMPOSITIONS), (FRONTIER, ON_FRONTIER)):
+    for settings, count in ((PAPER | ALONE | BEST, COMPOSITIONS), (FRONTIER, ON_FRONTIER)):
         new = {name: setting for name, setting in settings.items() if setting not in told}
         told += new.values()
         for seed in seeds:
@@ -82,20 +80,21 @@ def _job(title: str, work: str, arguments: dict[str, Any]) -> Job:
 def tables(done: list[Done], out: Path) -> list[Table]:
     """The paper's table beside ours, more of the same models, the bars, the frontier; a picture and a report."""
     note_rnn, tunes = model(NOTE_RNN, done), model(TUNES, done)
-    tuned = [model(name, done, setting) for name, setting in ROWS.items()]
+    best, others = ([model(name, done, one) for name, one in rows.items()] for rows in (BEST, PAPER | ALONE))
     points = points_of(done)
+    tuned = [*others, *best]
     shown = [tunes, note_rnn, *tuned]
     found = [
         compared(shown),
         described(shown),
         rewarded(shown),
-        judged(best_models(done), note_rnn),
+        judged(best, note_rnn, others),
         frontier(points),
         prior_table(done[0]),
     ]
     failed = errors_of(done)
-    alone = [model(name, done, setting) for name, setting in ALONE.items()]
-    pictures = draw(points, note_rnn, [*best_models(done), *alone], out)
+    alone = [m for m in others if m.name in ALONE]
+    pictures = draw(points, note_rnn, [*best, *alone], out)
     report = write_report(found, [note_rnn, *tuned], pictures, failed, out)
     last = dataclasses.replace(found[0], failed=failed, met=not failed, files=(*pictures, report))
     return [last, *found[1:]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from .jobs import Done
 from .rl_tuner_bars import PUBLISHED, STATISTICS, bars, missed
-from .rl_tuner_settings import BEST, CONTROLLED, CS, FRONTIER, Setting
+from .rl_tuner_settings import CONTROLLED, CS, FRONTIER, Setting
 from .studies import Table, interval
 
 NOTE_RNN, TUNES = "Note RNN", "tunes held out"
@@ -58,7 +58,8 @@ class Model:
         mean, low, _ = interval(values)
         if not values:
             return "-"
-        return f"{mean:.{digits}f}" + (f" ± {mean - low:.{digits}f}" if math.isfinite(low) else "")
+        rounded = round(mean, digits) + 0.0  # which is not -0
+        return f"{rounded:.{digits}f}" + (f" ± {mean - low:.{digits}f}" if math.isfinite(low) else "")
 
     @property
     def count(self) -> str:
@@ -102,24 +103,24 @@ def rewarded(models: Sequence[Model]) -> Table:
     return Table("Reward of a composition by term", ("", *(m.name for m in models)), tuple(rows), None)
 
 
-def judged(models: Sequence[Model], note_rnn: Model) -> Table:
-    """Our best models, row by row, against the bars: met where one of them reaches all on every seed."""
-    log_p = note_rnn.values("log_p")
+def judged(best: Sequence[Model], note_rnn: Model, others: Sequence[Model] = ()) -> Table:
+    """Models row by row against the bars, which are met where one of the `best` reaches all on every seed."""
+    log_p, models = note_rnn.values("log_p"), [*best, *others]
     wanted = bars(sum(log_p) / len(log_p) if log_p else float("nan"))
     lacking = {m.name: missed(wanted, list(m.seeds.values())) for m in models}
     rows = []
     for bar in wanted:
-        cells = [
+        cells = (
             m.cell(bar.name, bar.digits, bar.scale) + ("  MISSED" if bar in lacking[m.name] else "")
             for m in models
-        ]
+        )
         rows.append((bar.label, str(bar), *cells))
-    reached = [f"{len(wanted) - len(lacking[m.name])} of {len(wanted)}" for m in models]
+    reached = (f"{len(wanted) - len(lacking[m.name])} of {len(wanted)}" for m in models)
     rows.append(("reached on every seed", "", *reached))
-    met = any(not lacking[m.name] and not m.failed for m in models)
+    met = any(not lacking[m.name] and not m.failed for m in best)
     data = {m.name: {"missed": [bar.name for bar in lacking[m.name]], "seeds": m.count} for m in models}
     columns = ("", "bar", *(m.name for m in models))
-    return Table("The best tuned model against the bars", columns, tuple(rows), data, met)
+    return Table("Against the bars, our best models first", columns, tuple(rows), data, met)
 
 
 def frontier(points: Mapping[str, Mapping[float, Model]]) -> Table:
@@ -159,8 +160,3 @@ def prior_table(done: Done) -> Table:
     title = f"The prior: {steps:,} steps of training on {windows['train']:,} windows"
     better = done.value["model"]["nll"] < done.value["ngrams"]["nll"]
     return Table(title, columns, tuple(rows), done.value, better)
-
-
-def best_models(done: Sequence[Done]) -> list[Model]:
-    """Those of `BEST`."""
-    return [model(name, done, setting) for name, setting in BEST.items()]

@@ -441,6 +441,13 @@ def test_a_missed_bar_is_named_and_misses(tmp_path: Path) -> None:
     assert not verdict.met
     assert [row[0] for row in verdict.rows if "MISSED" in row[2]] == ["starts on the tonic, %"]
     assert verdict.rows[-1][2] == "12 of 13"
+    assert list(verdict.columns[2:]) == [*BEST, *PAPER, *ALONE]
+
+
+def test_a_mean_that_rounds_to_nothing_has_no_sign() -> None:
+    assert Model("x", {0: {"kl": -1e-9}}).cell("kl", 3) == "0.000"
+    assert Model("x", {0: {"kl": -0.2}, 1: {"kl": -0.1}}).cell("kl", 2) == "-0.15 ± 0.64"
+    assert Model("x", {}).cell("kl", 2) == "-"
 
 
 def test_one_model_must_reach_all_bars_at_once() -> None:
@@ -450,6 +457,7 @@ def test_one_model_must_reach_all_bars_at_once() -> None:
     assert judged([first, Model("fine", {0: PERFECT})], rnn).met
     assert not judged([Model("fine", {0: PERFECT}, failed=1)], rnn).met
     assert not judged([Model("none", {})], rnn).met
+    assert not judged([first], rnn, [Model("fine", {0: PERFECT})]).met  # it must be one of the best
     assert not judged([Model("fine", {0: PERFECT})], Model("Note RNN", {})).met
 
 
@@ -539,9 +547,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     best = {"ppo, best": small(512)}
     monkeypatch.setattr(rl_tuner, "COMPOSITIONS", 50)
     monkeypatch.setattr(rl_tuner, "ON_FRONTIER", 50)
-    monkeypatch.setattr(rl_tuner, "ROWS", paper | alone | best)
+    for name, rows in {"PAPER": paper, "ALONE": alone, "BEST": best}.items():
+        monkeypatch.setattr(rl_tuner, name, rows)
     monkeypatch.setattr(rl_tuner, "FRONTIER", {})
-    monkeypatch.setattr(rl_tuner_tables, "BEST", best)
     monkeypatch.setattr(rl_tuner_tables, "CS", (0.5,))
     monkeypatch.setattr(rl_tuner_tables, "CONTROLLED", tuple(paper))
     monkeypatch.setattr(rl_tuner_tables, "FRONTIER", {f"{a} c = 0.5": s for a, s in paper.items()})
