@@ -88,7 +88,7 @@ class Pretrain:
         if self.json:
             print_json(report)
         else:
-            _print(report)
+            _print(report, run.config["config"])
         return 0
 
     def _new_run(self) -> RunFolder:
@@ -163,7 +163,7 @@ def _say_skipped(skipped: dict[str, int], reports: tuple[str, ...], shown: int =
         print(f"  and {len(reports) - shown:,} more", file=sys.stderr)
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print(report: dict[str, Any], settings: dict[str, Any]) -> None:
     windows = report["windows"]
     print(
         f"{report['tunes']:,} tunes; windows: " + ", ".join(f"{n:,} {split}" for split, n in windows.items())
@@ -176,4 +176,6 @@ def _print(report: dict[str, Any]) -> None:
         "the model is ahead by {:.4f} nats [{:.4f}, {:.4f}]".format(*nll)
         + " and {:.1%} [{:.1%}, {:.1%}] (95 %, by tune)".format(*accuracy)
     )
-    print(f"now: descant train {ID} --agent kl-q --config.prior {report['run']} --config.recurrent")
+    widths = " ".join(map(str, settings["hidden"]))
+    form = f"--config.recurrent --config.trunk {settings['trunk']} --config.hidden {widths}"  # to begin as the prior
+    print(f"now: descant train {ID} --agent kl-q --config.prior {report['run']} {form}")

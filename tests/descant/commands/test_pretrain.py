@@ -182,6 +182,22 @@ def test_the_configuration_of_a_run_says_nothing_of_where_it_lies(run: Path) -> 
 
 
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
+def test_what_is_printed_says_how_to_train_on_from_it(
+    model: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command that it names makes an agent that begins as the model."""
+    run = pretrain(folder, tmp_path / "a", "--model", model, "--total-timesteps", "3000")
+    printed = capsys.readouterr().out.splitlines()
+    report = json.loads((run / "pretrain.json").read_text())
+    ahead = report["ahead"]["nll"]
+    assert f"ahead by {ahead[0]:.4f} nats [{ahead[1]:.4f}, {ahead[2]:.4f}]" in printed[-2]
+    words = printed[-1].removeprefix("now: descant ").split()
+    assert main([*words, "--out", str(tmp_path / "b"), "--total-timesteps", "100", "--no-progress"]) == 0
+    begun: Any = load_agent(tmp_path / "b")
+    assert not begun.residual
+
+
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_a_model_is_a_prior_that_agents_take(model: str, folder: Path, tmp_path: Path) -> None:
     run = pretrain(folder, tmp_path / model, "--model", model, "--total-timesteps", "3000")
     config: dict[str, Any] = {"prior": str(run), "kl_coef": 0.1, "num_envs": 4, "hidden": (8,)}
