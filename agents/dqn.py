@@ -13,6 +13,7 @@ epsilon or Boltzmann. Differences from the papers are listed in docs/dqn.md.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,9 +22,11 @@ from torch import Tensor
 
 from descant.buffers import Batch, ReplayBuffer
 from descant.errors import DescantError
+from descant.neural import pick
 from descant.policies.categorical import MASKED, chosen
 from descant.policies.heads import DuelingHead
 from descant.policies.networks import Network
+from descant.policies.trunks import check_activation
 from descant.replay import ReplayAgent, check_replay, tensors
 from descant.sequences import SequenceBatch
 from descant.tasks import Bools
@@ -83,6 +86,8 @@ class Config:
     """Longest gradient."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the layers."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Between the layers."""
     recurrent: bool = False
     """Give the network an LSTM, for observations that don't tell all; the replay is of sequences then."""
     sequence_length: int = 32
@@ -96,6 +101,7 @@ class Config:
         check_replay(self)
         if self.n_steps < 1:
             raise DescantError(f"n_steps must be 1 or more, not {self.n_steps}.")
+        check_activation(self.activation)
         check_exploration(self)
         if not self.priority_alpha >= 0 or not 0 <= self.priority_beta <= 1:
             raise DescantError("priority_alpha must be 0 or more, and priority_beta lie between 0 and 1.")
@@ -154,7 +160,9 @@ class DQN(ReplayAgent):
     def build(self) -> dict[str, Network]:
         """The values and their targets."""
         actions = int(self.action_space.n)
-        network = Network(self.observation_space, {"q": actions}, self.config.hidden, self.config.recurrent)
+        config = self.config
+        form = (config.hidden, config.recurrent)
+        network = Network(self.observation_space, {"q": actions}, *form, activation=config.activation)
         if self.config.dueling:
             network.heads["q"] = DuelingHead(network.trunk.out_features, actions)
         return self.with_targets({"policy": network})
@@ -178,26 +186,57 @@ class DQN(ReplayAgent):
                 return torch.log_softmax(values / self.config.temperature, dim=-1), state
             return epsilon_greedy(values, self.epsilon), state
 
+    def draw_and_update(
+        self, buffer: Any, rng: np.random.Generator, beta: float
+    ) -> Iterator[dict[str, float]]:
+        """The updates of an iteration. While the targets stand still, all that is drawn is valued in one pass."""
+        config = self.config
+        if config.recurrent or config.prioritized or config.double or config.target != "hard":
+            yield from super().draw_and_update(buffer, rng, beta)
+            return
+        columns = tensors(buffer.sample(rng, config.batch_size * config.gradient_steps))
+        end = len(columns["actions"])
+        begin = 0
+        while begin < end:
+            part = pick(columns, slice(begin, min(begin + self.still * config.batch_size, end)))
+            begin += len(part["actions"])
+            yield from self._approach(part, self.goals(part))
+
+    def _approach(self, columns: dict[str, Any], goals: Tensor) -> Iterator[dict[str, float]]:
+        """An update for each batch of the columns towards goals that are known."""
+        needed = {name: columns[name] for name in ("observations", "actions", "weights")} | {"goals": goals}
+        for begin in range(0, len(goals), self.config.batch_size):
+            yield self.approach(pick(needed, slice(begin, begin + self.config.batch_size)))[0]
+
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step towards the targets of a batch; priorities follow its errors."""
         assert isinstance(self.buffer, ReplayBuffer)
-        network, target = self.networks["policy"], self.networks["target_policy"]
         columns = tensors(batch)
-        if self.config.lr_schedule == "linear":
-            self.set_learning_rate(self.config.learning_rate * self.left)
+        columns["goals"] = self.goals(columns)
+        losses, values = self.approach(columns)
+        self.buffer.update_priorities(batch.indices, (columns["goals"] - values).numpy().astype(np.float64))
+        return losses
+
+    def goals(self, columns: dict[str, Any]) -> Tensor:
+        """What the values of the actions taken should be, float[B]."""
+        network, target = self.networks["policy"], self.networks["target_policy"]
         with torch.no_grad():
             valued = target(columns["next_observations"])["q"]
             judged = network(columns["next_observations"])["q"] if self.config.double else valued
             following = next_values(judged, valued, columns["next_masks"], self.config.double)
-            goal = td_target(columns["rewards"], columns["discounts"], columns["terminated"], following)
-        every = network(columns["observations"])["q"]
+            return td_target(columns["rewards"], columns["discounts"], columns["terminated"], following)
+
+    def approach(self, columns: dict[str, Any]) -> tuple[dict[str, float], Tensor]:
+        """One gradient step towards the goals; losses, and the values of the actions taken as they were, float[B]."""
+        if self.config.lr_schedule == "linear":
+            self.set_learning_rate(self.config.learning_rate * self.left)
+        every = self.networks["policy"](columns["observations"])["q"]
         with torch.no_grad():
             values = chosen(every, columns["actions"])
-            loss = q_loss(values, goal, columns["weights"])
-            gradient = q_gradient(every, columns["actions"], goal, columns["weights"])
+            loss = q_loss(values, columns["goals"], columns["weights"])
+            gradient = q_gradient(every, columns["actions"], columns["goals"], columns["weights"])
         norm = self.descend(every, gradient)
-        self.buffer.update_priorities(batch.indices, (goal - values).numpy().astype(np.float64))
-        return {"loss": float(loss), "q": float(values.mean()), "grad_norm": norm}
+        return {"loss": float(loss), "q": float(values.mean()), "grad_norm": norm}, values
 
     def update_sequences(self, batch: SequenceBatch) -> dict[str, float]:
         """The same on sequences: what follows a step is found further along."""

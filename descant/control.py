@@ -22,7 +22,7 @@ from torch import Tensor
 
 from descant.errors import DescantError
 from descant.kl import estimators, exact_kl, meter
-from descant.policies.categorical import MASKED, masked_log_softmax
+from descant.policies.categorical import MASKED, masked_log_softmax, probabilities
 from descant.policies.encoders import to_tensor
 from descant.policies.networks import Network
 from descant.priors import Prior, make_prior
@@ -67,7 +67,7 @@ def adapted(coef: float, kl: float, target: float, gain: float) -> float:
 
 def kl_loss(log_policy: Tensor, log_prior: Tensor) -> Tensor:
     """KL(pi || p) of each state with gradients, float[B], from log-probabilities float[B, A]."""
-    return (log_policy.exp() * (log_policy - log_prior)).sum(dim=-1)
+    return (probabilities(log_policy) * (log_policy - log_prior)).sum(dim=-1)
 
 
 class Control:

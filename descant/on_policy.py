@@ -23,7 +23,7 @@ from descant.neural import CHUNK, rollout_record, under, valid_parts
 from descant.policies.categorical import sample
 from descant.policies.encoders import flatten_time, to_tensor
 from descant.policies.networks import Network
-from descant.policies.trunks import State
+from descant.policies.trunks import State, check_activation
 from descant.returns import next_values
 from descant.rollouts import Collector, Rollout
 from descant.tasks import Bools, Floats, Ints
@@ -64,6 +64,8 @@ class OnPolicyConfig(KeepingConfig):
     """Widths of the policy's layers."""
     critic_hidden: tuple[int, ...] = (128, 128)
     """Widths of the critic's layers."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Between the layers of both."""
     shared: bool = False
     """One network with two heads in place of two."""
     recurrent: bool = False
@@ -79,6 +81,7 @@ class OnPolicyConfig(KeepingConfig):
             raise DescantError("gamma and gae_lambda must lie between 0 and 1.")
         if min(self.num_envs, self.n_steps) < 1 or self.learning_rate <= 0 or self.max_grad_norm <= 0:
             raise DescantError("num_envs, n_steps, learning_rate and max_grad_norm must be positive.")
+        check_activation(self.activation)
         if not self.hidden or not self.critic_hidden:
             raise DescantError("hidden and critic_hidden must name a width at least.")
 
@@ -109,13 +112,17 @@ class OnPolicy(KeepingAgent):
 
     def build(self) -> dict[str, Network]:
         """A policy and a critic, or one network for both."""
-        config, space, actions = self.config, self.observation_space, int(self.action_space.n)
+        config, actions = self.config, int(self.action_space.n)
+
+        def network(heads: dict[str, int], hidden: tuple[int, ...], trunk: str = "lstm") -> Network:
+            memory = (config.recurrent, trunk)
+            return Network(self.observation_space, heads, hidden, *memory, config.activation)
+
         if config.shared:
-            both = {"policy": actions, "value": 1}
-            return {"policy": Network(space, both, config.hidden, config.recurrent, config.trunk)}
+            return {"policy": network({"policy": actions, "value": 1}, config.hidden, config.trunk)}
         return {
-            "policy": Network(space, {"policy": actions}, config.hidden, config.recurrent, config.trunk),
-            "critic": Network(space, {"value": 1}, config.critic_hidden, config.recurrent),
+            "policy": network({"policy": actions}, config.hidden, config.trunk),
+            "critic": network({"value": 1}, config.critic_hidden),
         }
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -110,6 +111,12 @@ class ReplayAgent(NeuralAgent):
         self._move_targets()
         return norm
 
+    @property
+    def still(self) -> int:
+        """Updates until the targets move next, that one included."""
+        hard = self.config.target == "hard"
+        return self.config.target_interval - self.updates % self.config.target_interval if hard else 1
+
     def _move_targets(self) -> None:
         """Copy all weights now and then, or a little of them always (Polyak)."""
         hard = self.config.target == "hard"
@@ -146,16 +153,18 @@ class ReplayAgent(NeuralAgent):
         rng = np.random.default_rng([self.config.seed, self.iteration])
         beta = getattr(self.config, "priority_beta", 1.0)
         # Importance weights make up for priorities fully at the end of the training.
-        beta, size, count = (
-            beta + (1 - beta) * (1 - self.left),
-            self.config.batch_size,
-            self.config.gradient_steps,
-        )
-        single = isinstance(buffer, ReplayBuffer)
-        drawn = (buffer.sample(rng, size, beta) for _ in range(count))
-        for batch in buffer.batches(rng, size, count, beta) if single else drawn:
-            learn = self.update if isinstance(batch, Batch) else self.update_sequences
-            self.log.add_losses(learn(batch))
+        for losses in self.draw_and_update(buffer, rng, beta + (1 - beta) * (1 - self.left)):
+            self.log.add_losses(losses)
+
+    def draw_and_update(
+        self, buffer: Any, rng: np.random.Generator, beta: float
+    ) -> Iterator[dict[str, float]]:
+        """The updates of an iteration, of batches drawn by `rng`; losses to log."""
+        size, count = self.config.batch_size, self.config.gradient_steps
+        if isinstance(buffer, ReplayBuffer):
+            yield from map(self.update, buffer.batches(rng, size, count, beta))
+        else:
+            yield from (self.update_sequences(buffer.sample(rng, size, beta)) for _ in range(count))
 
     def extra_record(self) -> dict[str, float]:
         """What else there is to log."""

@@ -15,32 +15,34 @@ from torch.autograd.function import once_differentiable
 from descant.errors import DescantError
 
 
-def sum_of_rows(weight: Tensor, columns: Tensor) -> Tensor:
-    """Sum over k of weight[columns[:, k]], float[B, width], from float[R, width] and int64[B, K]."""
-    return nn.functional.embedding_bag(columns, weight, mode="sum")
+def sum_of_rows(weight: Tensor, bias: Tensor, columns: Tensor) -> Tensor:
+    """bias + sum over k of weight[columns[:, k]], float[B, width], from float[R, width] and int64[B, K]."""
+    return nn.functional.embedding_bag(columns, weight, mode="sum").add_(bias)
 
 
 class SumOfRows(torch.autograd.Function):
-    """`sum_of_rows` with a gradient in an eighth of the time that torch's takes, which sorts the rows."""
+    """`sum_of_rows` with a gradient in a tenth of the time that torch's takes."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, columns: Tensor) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, bias: Tensor, columns: Tensor) -> Tensor:
         """float[B, width]."""
         ctx.save_for_backward(columns)
         ctx.rows = len(weight)
-        return sum_of_rows(weight, columns)
+        return sum_of_rows(weight, bias, columns)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Each row's gradient, float[R, width]: a product with a sparse matrix of ones."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Each row's gradient, float[R, width]: the sum of those of the places where it was taken."""
         columns = ctx.saved_tensors[0].numpy()
-        given = gradient.numpy()
         size, width = columns.shape
-        ones = np.ones(columns.size, given.dtype)
         ends = np.arange(0, columns.size + 1, width)
-        rows = scipy.sparse.csc_array((ones, columns.ravel(), ends), shape=(ctx.rows, size))
-        return torch.from_numpy(rows @ given), None
+        ones = np.ones(columns.size, np.int8)
+        # A change from columns to rows lists the places by row: a counting sort, where torch compares.
+        taken = scipy.sparse.csc_array((ones, columns.ravel(), ends), shape=(ctx.rows, size)).tocsr()
+        places, begins = (torch.from_numpy(part) for part in (taken.indices, taken.indptr[:-1]))
+        rows = nn.functional.embedding_bag(places, gradient.contiguous(), begins, mode="sum")
+        return rows, gradient.sum(0), None
 
 
 class OneHotEncoder(nn.Module):
@@ -65,10 +67,10 @@ class OneHotEncoder(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
         """float[B, width]."""
         columns = observation.reshape(len(observation), -1).long() + self.offsets
-        weight = self.rows.weight
-        learns = torch.is_grad_enabled()
-        total = SumOfRows.apply(weight, columns) if learns else sum_of_rows(weight, columns)  # type: ignore[no-untyped-call]
-        features: Tensor = total + self.bias
+        weights = (self.rows.weight, self.bias)
+        if not torch.is_grad_enabled():
+            return sum_of_rows(*weights, columns)
+        features: Tensor = SumOfRows.apply(*weights, columns)  # type: ignore[no-untyped-call]
         return features
 
 

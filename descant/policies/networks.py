@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from descant.errors import DescantError, did_you_mean
 from descant.policies.encoders import flatten_time, make_encoder
 from descant.policies.heads import make_head
+from descant.policies.linear import linear
 from descant.policies.transformers import TransformerTrunk
-from descant.policies.trunks import LSTMTrunk, MLPTrunk, State
+from descant.policies.trunks import LSTMTrunk, MLPTrunk, State, check_activation
 
 
 class Network(nn.Module):
@@ -27,6 +28,7 @@ class Network(nn.Module):
             width after the first.
         recurrent: whether the trunk remembers.
         trunk: what remembers, lstm or transformer.
+        activation: relu or tanh, between layers; a trunk that remembers has its own.
     """
 
     def __init__(
@@ -36,12 +38,15 @@ class Network(nn.Module):
         hidden: Sequence[int] = (256, 256),
         recurrent: bool = False,
         trunk: str = "lstm",
+        activation: str = "relu",
     ) -> None:
         super().__init__()
+        check_activation(activation)
         if trunk != "lstm" and not recurrent:
             raise DescantError(f"The trunk {trunk!r} is for networks with memory: set recurrent too.")
         self.encoder = make_encoder(space, hidden[0])
-        self.trunk = make_memory(trunk, hidden) if recurrent else MLPTrunk(hidden[0], hidden[1:])
+        feed_forward = (hidden[0], hidden[1:], activation)
+        self.trunk = make_memory(trunk, hidden) if recurrent else MLPTrunk(*feed_forward)
         self.heads = nn.ModuleDict(
             {kind: make_head(kind, self.trunk.out_features, width) for kind, width in heads.items()}
         )
@@ -59,12 +64,14 @@ class Network(nn.Module):
     def forward(self, observation: Any) -> dict[str, Tensor]:
         """Heads of a batch of observations [B, ...]: float[B, width] each. Only without recurrence."""
         assert isinstance(self.trunk, MLPTrunk)
-        features = self.trunk.forward(self.encoder.forward(observation))
-        return self._headed(features)
+        return self._headed(self.trunk.forward(self.encoder.forward(observation)))
 
     def _headed(self, features: Tensor) -> dict[str, Tensor]:
-        """Heads of features [..., width]; by `forward`, since to call a module costs more than a small layer."""
-        return {kind: head.forward(features) for kind, head in self.heads.items()}
+        """Heads of features [..., width]; not as modules, since to call one costs more than a small layer."""
+        return {
+            kind: linear(features, head.weight, head.bias) if isinstance(head, nn.Linear) else head(features)
+            for kind, head in self.heads.items()
+        }
 
     def sequence(
         self, observation: Any, starts: Tensor, state: State | None = None
@@ -74,11 +81,11 @@ class Network(nn.Module):
         `starts` bool[T, N] says where an episode begins; a network without recurrence ignores it and `state`.
         """
         steps, rows = starts.shape
-        features = self.encoder(flatten_time(observation))
         if isinstance(self.trunk, MLPTrunk):
-            out = self.trunk(features).view(steps, rows, -1)
-        else:
-            out, state = self.trunk(features.view(steps, rows, -1), starts, state)
+            heads = self.forward(flatten_time(observation))
+            return {kind: value.view(steps, rows, -1) for kind, value in heads.items()}, state
+        features = self.encoder(flatten_time(observation))
+        out, state = self.trunk(features.view(steps, rows, -1), starts, state)
         return self._headed(out), state
 
     def outputs(self, observation: Any, starts: Tensor, state: State | None = None) -> dict[str, Tensor]:

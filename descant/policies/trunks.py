@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from descant.errors import DescantError, did_you_mean
+from descant.policies.linear import linear
+
+# By name: the module, and what it does, in place too.
+ACTIVATIONS: dict[str, tuple[type[nn.Module], Any, Any]] = {
+    "relu": (nn.ReLU, torch.relu, torch.relu_),
+    "tanh": (nn.Tanh, torch.tanh, torch.tanh_),
+}
+
 State = tuple[Tensor, Tensor]  # float[*, N, *]: hidden and cell of an LSTM, past and length of a Transformer
+
+
+def check_activation(name: str) -> None:
+    """DescantError for an activation that is none."""
+    if name not in ACTIVATIONS:
+        known = " or ".join(ACTIVATIONS)
+        raise DescantError(f"activation must be {known}, not {name!r}.{did_you_mean(name, ACTIVATIONS)}")
 
 
 class MLPTrunk(nn.Module):
@@ -17,11 +34,12 @@ class MLPTrunk(nn.Module):
 
     recurrent = False
 
-    def __init__(self, width: int, hidden: Sequence[int]) -> None:
+    def __init__(self, width: int, hidden: Sequence[int], activation: str = "relu") -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.ReLU()]
+        kind, self._activate, self._activate_in_place = ACTIVATIONS[activation]
+        layers: list[nn.Module] = [kind()]
         for size in hidden:
-            layers += [nn.Linear(width, size), nn.ReLU()]
+            layers += [nn.Linear(width, size), kind()]
             width = size
         self.layers = nn.Sequential(*layers)
         self.out_features = width
@@ -33,9 +51,9 @@ class MLPTrunk(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """float[B, width] to float[B, out_features]."""
-        out = torch.relu(features)
+        out: Tensor = self._activate(features)
         for weight, bias in self._linears:
-            out = nn.functional.linear(out, weight, bias).relu_()
+            out = self._activate_in_place(linear(out, weight, bias))
         return out
 
 

@@ -19,6 +19,7 @@ from descant.evaluation import evaluate
 from descant.planning import enumerate_task, optimum
 from descant.policies.categorical import MASKED
 from descant.policies.heads import DuelingHead
+from descant.replay import ReplayAgent
 from descant.shells import TaskVectorEnv
 
 from ..test_docs import options_in
@@ -29,7 +30,7 @@ OPTIONS: list[dict[str, Any]] = [
     {},
     {"target": "hard", "target_interval": 20, "double": False, "n_steps": 1},
     {"dueling": True, "n_steps": 3, "prioritized": True},
-    {"exploration": "boltzmann", "temperature": 0.2, "lr_schedule": "constant"},
+    {"exploration": "boltzmann", "temperature": 0.2, "lr_schedule": "constant", "activation": "tanh"},
 ]
 
 
@@ -71,6 +72,36 @@ def test_every_option_solves_a_trivial_task(options: dict[str, Any]) -> None:
     )
     agent.learn(4000)
     assert np.mean([outcome.score for outcome in evaluate(agent, Echo())]) > 0.95
+
+
+@pytest.mark.parametrize("interval", [1, 3, 8, 20])
+def test_targets_valued_at_once_are_those_of_each_update(
+    interval: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the targets move within an iteration; batches are the same, so weights differ by rounding only."""
+    options = {"target": "hard", "target_interval": interval, "double": False, "gradient_steps": 8}
+    at_once = agent_on(DQN, Heap(), **options).learn(300)
+    monkeypatch.setattr(DQN, "draw_and_update", ReplayAgent.draw_and_update)
+    one_by_one = agent_on(DQN, Heap(), **options).learn(300)
+    assert at_once.updates == one_by_one.updates > 50
+    for name, network in at_once.networks.items():
+        for mine, other in zip(network.weights, one_by_one.networks[name].weights, strict=True):
+            torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-3)
+
+
+def test_targets_that_stand_still_are_asked_once_an_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    goals = DQN.goals
+
+    def watched(self: DQN, columns: Any) -> torch.Tensor:
+        asked.append(len(columns["actions"]))
+        return goals(self, columns)
+
+    monkeypatch.setattr(DQN, "goals", watched)
+    options = {"target": "hard", "target_interval": 6, "double": False, "gradient_steps": 8}
+    agent = agent_on(DQN, Heap(), **options)
+    agent.learn(10_000, callback=lambda a: a.updates < 16)
+    assert asked == [32 * updates for updates in (6, 2, 4, 4)]
 
 
 def test_finds_the_optimum_and_its_values_under_a_mask() -> None:
@@ -166,7 +197,7 @@ def test_replay_larger_than_the_memory_is_refused_before_any_work() -> None:
     [
         *({"gamma": 1.5}, {"tau": 0.0}, {"target": "soft"}, {"exploration": "none"}, {"epsilon_end": 2.0}),
         *({"temperature": 0.0}, {"n_steps": 0}, {"batch_size": 0}, {"hidden": ()}, {"learning_rate": 0.0}),
-        *({"priority_beta": 2.0}, {"priority_alpha": -1.0}, {"train_freq": 0}),
+        *({"priority_beta": 2.0}, {"priority_alpha": -1.0}, {"train_freq": 0}, {"activation": "gelu"}),
     ],
     ids=str,
 )

@@ -357,3 +357,13 @@ def test_a_shared_network_weighs_the_critics_loss() -> None:
         before = agent.networks["policy"].heads["value"].weight.clone()
         agent.learn(100)
         assert torch.equal(agent.networks["policy"].heads["value"].weight, before) != moves
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_all_networks_have_the_activation_that_was_chosen(shared: bool) -> None:
+    env = TaskVectorEnv(Echo(), 2)
+    for network in make_agent("ppo", env, activation="tanh", shared=shared).networks.values():
+        kinds = {type(layer) for layer in network.trunk.layers} - {torch.nn.Linear}
+        assert kinds == {torch.nn.Tanh}
+    with pytest.raises(DescantError, match="activation must be relu or tanh"):
+        make_agent("ppo", env, activation="none")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from descant.errors import DescantError
 from descant.policies.heads import make_head
 from descant.policies.networks import Network
 from descant.policies.trunks import LSTMTrunk, MLPTrunk
@@ -92,6 +93,22 @@ def test_an_mlp_is_its_layers() -> None:
     torch.testing.assert_close(trunk(features), expected)
     assert trunk.out_features == 3
     assert MLPTrunk(4, ()).out_features == 4
+
+
+def test_the_activation_can_be_chosen() -> None:
+    trunk = MLPTrunk(4, (6,), "tanh")
+    features = torch.randn(10, 4)
+    expected = torch.tanh(trunk.layers[1](torch.tanh(features)))
+    torch.testing.assert_close(trunk(features), expected)
+    torch.testing.assert_close(trunk.layers(features), expected)
+    pull = torch.randn(10, 6)
+    ours, theirs = (
+        torch.autograd.grad((out * pull).sum(), list(trunk.parameters()))
+        for out in (trunk(features), trunk.layers(features))
+    )
+    torch.testing.assert_close(ours, theirs)
+    with pytest.raises(DescantError, match=r"relu or tanh, not 'tan'\. Did you mean 'tanh'"):
+        Network(MIXED, {"policy": 5}, activation="tan")
 
 
 def test_heads_begin_as_said() -> None:
