@@ -72,17 +72,29 @@ FRONTIER: dict[str, Setting] = {
 BEST: dict[str, Setting] = {
     "ppo, best": setting(
         "ppo",
-        ROLLOUTS | {"gamma": 1.0, "kl_coef": 1.0, "learning_rate": 1e-3},
-        2_000_000,
-        weights={
-            "key": 5.0,
-            "tonic": 2.0,
-            "repetition": 0.2,
-            "repeated-motif": 0.3,
-            "intervals": 0.3,
-            "unique-highest": 2.0,
-            "unique-lowest": 2.0,
+        LSTM
+        | {
+            "critic_hidden": [64, 100],
+            "num_envs": 512,
+            "n_steps": 32,
+            "ent_coef": 0.0,
+            "gamma": 0.8,
+            "gae_lambda": 0.95,
+            "kl_coef": 0.5,
+            "learning_rate": 2e-3,
+            "n_epochs": 4,
+            "minibatch_size": 2048,
         },
-        temperature=1.0,
+        600_000,
+        weights={
+            "key": 2.0,
+            "repetition": 0.3,
+            "autocorrelation": 1.5,
+            "motif": 1.5,
+            "leaps": 0.8,
+            "unique-highest": 10.0,
+            "unique-lowest": 8.0,
+        },
+        temperature=0.9,
     ),
 }
