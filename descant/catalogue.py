@@ -9,6 +9,7 @@ ENVIRONMENTS = {
     "descant/Tokens-v0": "descant.envs.tokens:Tokens",
     "descant/GridWorld-v0": "descant.envs.gridworld:GridWorld",
     "descant/Melody-v0": "descant.envs.melody:Melody",
+    "descant/Translation-v0": "descant.envs.translation:Translation",
 }
 
 # Steps after which Gymnasium truncates an episode, where a task may never end of itself.
@@ -48,6 +49,11 @@ REWARDS = {
     "fux": "descant.rewards.fux:Fux",
     "rl-tuner": "descant.rewards.rl_tuner:RLTuner",
     "sum": "descant.rewards.sums:WeightedSum",
+    "bleu": "descant.rewards.bleu:Bleu",
+    "chrf": "descant.rewards.chrf:Chrf",
+    "length": "descant.rewards.length:Length",
+    "repetition": "descant.rewards.repetition:Repetition",
+    "shaped": "descant.rewards.shaped:Shaped",
 }
 
 COMMANDS = {

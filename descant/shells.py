@@ -78,7 +78,10 @@ class TaskEnv(gymnasium.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; `options` are the task's (for counterpoint: cantus, position)."""
         super().reset(seed=seed)
-        self._states = [self.task.reset(self.np_random, 1, options)]
+        if self._states and seed is None and not options:
+            self._states = [self.task.follow(self._states[-1], self.np_random)]
+        else:
+            self._states = [self.task.reset(self.np_random, 1, options)]
         self._actions = []
         return self._observation(), self._info(ended=False)
 
@@ -90,8 +93,9 @@ class TaskEnv(gymnasium.Env[Any, Any]):
         state, reward, terminated = self.task.step(self._states[-1], chosen, self.np_random)
         self._states.append(state)
         self._actions.append(int(chosen[0]))
-        ended = bool(terminated[0])
-        return self._observation(), float(reward[0]), ended, False, self._info(ended)
+        ended, limit = bool(terminated[0]), self.task.max_steps
+        truncated = limit is not None and len(self._actions) >= limit
+        return self._observation(), float(reward[0]), ended, truncated, self._info(ended or truncated)
 
     def action_masks(self) -> Bools:
         """bool[A]: the actions allowed now."""
@@ -142,7 +146,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     Args:
         autoreset_mode: NEXT_STEP (an ended row is reset by the following step, whose action it ignores) or
             SAME_STEP (reset at once; the last observation is in `infos["final_obs"]`).
-        max_episode_steps: truncate episodes after so many steps; None leaves their end to the task.
+        max_episode_steps: truncate episodes after so many steps, or after the task's own `max_steps` if that is less.
         infos: put action masks and metrics of ended episodes into `infos`, as a `SyncVectorEnv` of `TaskEnv`
             does. Off by default: `action_masks()` and `metrics()` compute them when asked.
     """
@@ -170,7 +174,9 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             raise DescantError(f"{self.task.name} has no render mode {render_mode!r}.")
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": list(self.task.render_modes)}
         self.render_mode = render_mode
-        self.max_episode_steps = max_episode_steps
+        limits = [limit for limit in (max_episode_steps, self.task.max_steps) if limit is not None]
+        self.max_episode_steps = min(limits, default=None)
+        self._follows = type(self.task).follow is not Task.follow
         self.single_observation_space = self.task.observation_space
         self.single_action_space = self.task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -286,7 +292,10 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return self._steps >= self.max_episode_steps
 
     def _reset_rows(self, rows: Ints) -> None:
-        fresh = self.task.reset(self.np_random, len(rows), None)
+        if self._follows:
+            fresh = self.task.follow(take_rows(self._state, rows), self.np_random)
+        else:
+            fresh = self.task.reset(self.np_random, len(rows), None)
         put_rows(self._state, rows, fresh)
 
     def _reset_ended(self) -> dict[str, Any]:

@@ -106,11 +106,16 @@ class Task(ABC, Generic[S]):
     observation_space: spaces.Space[Any]
     action_space: spaces.Discrete
     enumerable: ClassVar[bool] = False
+    max_steps: int | None = None  # the shells truncate after so many steps; None leaves the end to the task
     render_modes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def reset(self, rng: np.random.Generator, n: int, options: Mapping[str, Any] | None = None) -> S:
         """`n` fresh episodes. All randomness comes from `rng`; `options` fix what would be drawn."""
+
+    def follow(self, ended: S, rng: np.random.Generator) -> S:
+        """Fresh episodes in place of those that ended: drawn anew, unless the task goes through an order."""
+        return self.reset(rng, size(ended))
 
     @abstractmethod
     def step(self, state: S, action: Ints, rng: np.random.Generator) -> tuple[S, Floats, Bools]:

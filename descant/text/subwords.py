@@ -57,9 +57,9 @@ class Subwords:
                 unk_id=UNK,
             )
         except (RuntimeError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split()[-30:])
+            reason = str(error).rsplit("] ", 1)[-1].rstrip(".")
             raise DescantError(
-                f"Cannot train {size} subwords: {reason} Choose another size or more text."
+                f"Cannot train {size} subwords: {reason}. Choose another size or more text."
             ) from error
         return cls(written.getvalue(), lowercase)
 
