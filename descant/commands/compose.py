@@ -29,6 +29,7 @@ class Compose:
     random, which need no training) a counterpoint to a cantus firmus.
 
     Example: descant compose runs/note-rnn --n 10 --key D --mode dorian --temperature 0.9 --primer "D4 E4:2"
+
     Example: descant compose runs/counterpoint-reinforce-0 --cantus "D4 F4 E4 D4" --position above --out composed
     """
 

@@ -28,6 +28,7 @@ class Evaluate:
     with tunes held out, each with a 95 % interval. On other environments: the mean return of --episodes episodes.
 
     Example: descant evaluate runs/counterpoint-reinforce-0
+
     Example: descant evaluate runs/note-rnn --n 100000 --json
     """
 

@@ -166,3 +166,14 @@ def test_episodes_of_different_length_are_refused() -> None:
     task = make_task("descant/GridWorld-v0")
     with pytest.raises(DescantError, match="differ in length"):
         write_compositions(descant.make_agent("random", "descant/GridWorld-v0"), task, 20)
+
+
+def test_means_are_over_the_steps_that_a_primer_leaves_free() -> None:
+    policy, primer = ByLast(0), {"primer": [14, 1, 16]}
+    found = write_compositions(policy, TASK, 20, prior=ByLast(1), options=primer)
+    assert (found.actions[:, :3] == [14, 1, 16]).all()
+    before, written = found.actions[:, 2:-1] + 1, found.actions[:, 3:]
+    np.testing.assert_allclose(found.log_policy, policy.table[before, written].mean(axis=1))
+    np.testing.assert_allclose(found.log_prior, ByLast(1).table[before, written].mean(axis=1))
+    np.testing.assert_allclose(found.kl, exact_kl(policy.table[before], ByLast(1).table[before]).mean(axis=1))
+    np.testing.assert_allclose(found.rewards, score(found.actions)[1].sum(axis=1))

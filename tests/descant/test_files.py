@@ -111,3 +111,18 @@ def test_a_folder_that_can_not_be_is_named(folder: str, tmp_path: Path) -> None:
     with pytest.raises(DescantError, match="Cannot write to"):
         write_together(tmp_path / folder, {"a": b"new"})
     assert contents(tmp_path) == {"file": b"mine"}
+
+
+def test_files_are_moved_within_the_folder_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a file system of its own, between which nothing can be moved."""
+    replace, sources = os.replace, []
+
+    def spied(source: Path, target: Path) -> None:
+        sources.append(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", spied)
+    write_together(tmp_path, {"a": b"1", "b": b"2"})
+    assert [source.parent.parent for source in sources] == [tmp_path] * 2
