@@ -163,12 +163,16 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON, with its notes and findings."""
     from descant.music.counterpoint import GAMUT
 
+    start = outcome.episode.states[0]
+    problem = start.problems.problems[int(start.problems.problem_of(start)[0])]
     return {
         "score": outcome.score,
         "return": outcome.value,
         "optimum": outcome.optimum,
         "random": outcome.random,
         **outcome.metrics,
+        "cantus": [str(pitch) for pitch in problem.cantus],
+        "position": problem.position,
         "counterpoint": [str(GAMUT[a]) for a in outcome.episode.actions],
         "findings": findings_json(outcome.findings),
     }
