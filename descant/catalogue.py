@@ -64,6 +64,7 @@ COMMANDS = {
     "compose": "descant.commands.compose:Compose",
     "check": "descant.commands.check:Check",
     "solve": "descant.commands.solve:Solve",
+    "prefs": "descant.commands.prefs:Prefs",
     "bench": "descant.benchmarks.command:Bench",
     "report": "descant.benchmarks.command:Report",
 }
