@@ -41,7 +41,7 @@ class Row:
 
 def measure() -> list[Row]:
     """Every row. Takes about two minutes, most of it training."""
-    from . import training_speed
+    from . import bleu_speed, training_speed
 
     rows = [against_cartpole(n) for n in (256, 4096)]
     rows += [throughput(n) for n in (1, 64, 1024)]
@@ -49,6 +49,7 @@ def measure() -> list[Row]:
     rows.append(slowest_solve())
     rows.append(check_work())
     rows.append(import_time())
+    rows += bleu_speed.measure()
     rows += training_speed.measure()
     return rows
 

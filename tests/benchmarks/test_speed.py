@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import descant.benchmarks.bleu_speed as bleu_speed
 import descant.benchmarks.speed as speed
 import descant.benchmarks.training_speed as training_speed
 from descant.benchmarks.speed import Row
@@ -17,6 +18,7 @@ from descant.cli import main
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "ROUND_SECONDS", 0.01)
     monkeypatch.setattr(speed, "ROUNDS", 3)
+    monkeypatch.setattr(bleu_speed, "ROUNDS", 1)
     monkeypatch.setattr(training_speed, "SETTINGS", ())  # tested by themselves
 
 
@@ -34,6 +36,9 @@ def test_every_row_has_a_sane_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert values["SB3 bridge / DummyVecEnv, 64 environments"] > 1
     assert 0 < values["solve, the slowest of twelve"] < 20
     assert 0 < values["check"] < 3
+    assert values["BLEU / sacrebleu, 512 sentences"] > 1
+    assert values["chrF / sacrebleu, 512 sentences"] > 1
+    assert 0.1 < values["BLEU at every step / at the end"] < 50
     assert 0 < values["import descant"] < 10
     barred = {row.name: (row.bar, row.at_most) for row in rows if row.bar is not None}
     assert barred == {
@@ -42,6 +47,8 @@ def test_every_row_has_a_sane_value(capsys: pytest.CaptureFixture[str]) -> None:
         "solve, the slowest of twelve": (2.0, True),
         "check": (0.3, True),
         "import descant": (0.3, True),
+        "BLEU / sacrebleu, 512 sentences": (10.0, False),
+        "BLEU at every step / at the end": (3.0, True),
     }
 
 
