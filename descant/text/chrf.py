@@ -91,7 +91,7 @@ def scores(shared: Ints, lengths: Ints, reference_lengths: Ints, config: Config)
     """Scores from 0 to 100, float64[n], of shared n-grams int[n, order] and lengths in characters int[n]."""
     orders = np.arange(config.char_order)
     wanted = np.maximum(reference_lengths[:, None] - orders, 0)
-    given = np.where(wanted > 0, np.maximum(lengths[:, None] - orders, 0), 0)
+    given = np.maximum(lengths[:, None] - orders, 0)
     precision = np.where(given > 0, shared / np.maximum(given, 1), SMALLEST)
     recall = np.where(wanted > 0, shared / np.maximum(wanted, 1), SMALLEST)
     if config.eps_smoothing:

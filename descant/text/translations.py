@@ -57,7 +57,7 @@ def write(state: State, action: Ints) -> State:
     writing[rows] = True
     target = state.target.copy()
     target[rows, state.position[rows]] = action[rows]
-    counted = np.where(writing & (action != EOS), action, NOTHING - 1)
+    counted = np.where(writing, action, NOTHING - 1)  # EOS is in no reference
     table = state.pairs.references
     counts = Counts(state.matched, state.free, state.correct)
     after = extend(counts, positions(table.tokens.take(state.pair, axis=0), counted))

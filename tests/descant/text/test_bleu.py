@@ -85,6 +85,19 @@ def test_short_ones_too(smoothing: Any, value: float | None, effective: bool) ->
     np.testing.assert_allclose(sentence_bleu(hypotheses, references, config), wanted, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("vocabulary", [2, 3, 6])
+def test_references_of_more_than_64_words_are_counted_over_the_edges(vocabulary: int) -> None:
+    rng = np.random.default_rng(vocabulary)
+    for _ in range(12):
+        references = [rng.integers(0, vocabulary, rng.integers(50, 80)).tolist() for _ in range(3)]
+        at = int(rng.integers(0, 20))
+        copied = references[0][at : at + 60] + references[2][at : at + 60]
+        for hypothesis in (copied, rng.integers(0, vocabulary, 150).tolist(), references[1][-30:] * 3):
+            for config in (Config(), Config(order=7)):
+                found = sentence_bleu([hypothesis], [references], config)
+                assert found[0] == pytest.approx(theirs(config, hypothesis, references), abs=1e-9)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(cases, min_size=1, max_size=4), st.sampled_from([2, 4]))
 def test_token_by_token_is_as_whole_at_every_length(batch: list[Any], order: int) -> None:
