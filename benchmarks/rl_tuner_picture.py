@@ -49,14 +49,14 @@ def _figure(points: Mapping[str, Mapping[float, Model]], prior: Model, others: S
     figure = Figure(figsize=(8.4, 5.2), layout="constrained")
     axis = figure.subplots()
     for agent, own in points.items():
-        seen = {c: m for c, m in own.items() if m.seeds}
+        seen = [m for m in own.values() if m.seeds]
         if seen:
             _line(axis, agent, seen)
+    _prices(axis, points)
     for m in others:
         if m.seeds:
-            kl, reward = (interval(m.values(name))[0] for name in ("kl", "reward"))
-            axis.plot(kl, reward, "*", color="#8b0000", markersize=13, zorder=5)
-            _say(axis, m.name, (kl, reward), "#8b0000", (0, 10))
+            axis.plot(*_at(m), "*", color="#8b0000", markersize=13, zorder=5)
+            _say(axis, m.name, _at(m), "#8b0000", (-9, 5), "right")
     if prior.seeds:
         level = interval(prior.values("reward"))[0]
         axis.axhline(level, color="#666666", linestyle=(0, (1, 3)), linewidth=1.3)
@@ -70,21 +70,34 @@ def _figure(points: Mapping[str, Mapping[float, Model]], prior: Model, others: S
     axis.set_title("Melodies: reward against distance from the prior, by price c of a nat", fontsize=12)
     axis.grid(alpha=0.2)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="lower right")
+    axis.legend(frameon=False, loc="upper left")
     return figure
 
 
-def _line(axis: Any, agent: str, own: Mapping[float, Model]) -> None:
-    """Means with their intervals, joined in order of c, which stands beside each."""
+def _at(m: Model) -> tuple[float, float]:
+    """Mean KL and reward."""
+    kl, reward = (interval(m.values(name))[0] for name in ("kl", "reward"))
+    return kl, reward
+
+
+def _line(axis: Any, agent: str, own: Sequence[Model]) -> None:
+    """Means with their intervals, joined in order of c."""
     marker, line, colour = STYLES[agent]
-    ends = [[interval(m.values(name)) for m in own.values()] for name in ("kl", "reward")]
+    ends = [[interval(m.values(name)) for m in own] for name in ("kl", "reward")]
     (x, y), (across, up) = zip(*((_means(e), _halves(e)) for e in ends), strict=True)
     axis.errorbar(
         x, y, xerr=across, yerr=up, fmt=marker, linestyle=line, color=colour, label=agent, linewidth=1.4,
         elinewidth=1, markersize=7, markerfacecolor="white", zorder=3,
     )  # fmt: skip
-    for c, kl, reward in zip(own, x, y, strict=True):
-        _say(axis, f"{c:g}", (kl, reward), colour, (0, -15), 9)
+
+
+def _prices(axis: Any, points: Mapping[str, Mapping[float, Model]]) -> None:
+    """Each c once, below the points of all agents that paid it."""
+    for c in {c: None for own in points.values() for c in own}:
+        paid = [_at(own[c]) for own in points.values() if c in own and own[c].seeds]
+        if paid:
+            middle = (min(paid)[0] * max(paid)[0]) ** 0.5  # of a logarithmic axis
+            _say(axis, f"c = {c:g}", (middle, min(reward for _, reward in paid)), "#333333", (0, -20))
 
 
 def _means(values: Sequence[tuple[float, float, float]]) -> list[float]:
@@ -96,19 +109,10 @@ def _halves(values: Sequence[tuple[float, float, float]]) -> list[float]:
 
 
 def _say(
-    axis: Any, text: str, at: tuple[float, float], colour: str, shift: tuple[int, int], points: int = 11
+    axis: Any, text: str, at: tuple[float, float], colour: str, shift: tuple[int, int], side: str = "center"
 ) -> None:
     """Text beside a point, readable on top of lines."""
     from matplotlib.patheffects import withStroke
 
-    said = axis.annotate(
-        text,
-        at,
-        xytext=shift,
-        textcoords="offset points",
-        color=colour,
-        ha="center",
-        fontsize=points,
-        zorder=6,
-    )
+    said = axis.annotate(text, at, xytext=shift, textcoords="offset points", color=colour, ha=side, zorder=6)
     said.set_path_effects([withStroke(linewidth=3, foreground="white")])
