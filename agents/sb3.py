@@ -199,7 +199,7 @@ class SB3Agent(Agent):
         state["finished"] = self._finished[-WINDOW:]
         state["losses"] = _losses(self.model) if self._losses is None else self._losses
         state["episodes"] = int(self.model._episode_num)
-        if isinstance(self.env, TaskVectorEnv):
+        if isinstance(self.env, TaskVectorEnv) and self.model._last_obs is not None:
             arrays, state["env"] = self.vec_env.env.get_state()
             weights |= {f"env.{k}": v for k, v in arrays.items()}
             weights |= last_step(self.model, self._returns)

@@ -110,6 +110,18 @@ def test_learning_saved_halfway_and_gone_on_with_equals_learning_at_once(
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_an_agent_that_never_learned_is_saved_and_learns_as_if_it_had_not_been(
+    name: str, tmp_path: Path
+) -> None:
+    at_once = agent_on(name, env())
+    at_once.save(tmp_path / "agent")
+    at_once.learn(STEPS)
+    loaded = load_agent(tmp_path / "agent", env())
+    loaded.learn(STEPS)
+    assert_same(loaded, at_once)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_agent_and_another_seed_another(name: str) -> None:
     one, again, other = (agent_on(name, env(), seed=seed).learn(200) for seed in (1, 1, 2))
     assert_same(one, again)
