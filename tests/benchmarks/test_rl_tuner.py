@@ -440,7 +440,7 @@ def test_a_missed_bar_is_named_and_misses(tmp_path: Path) -> None:
     verdict = tables(done_of(starts_on_tonic=0.88), tmp_path)[3]
     assert not verdict.met
     assert [row[0] for row in verdict.rows if "MISSED" in row[2]] == ["starts on the tonic, %"]
-    assert verdict.rows[-1][2] == "12 of 13"
+    assert [row[2] for row in verdict.rows[-2:]] == ["12 of 13"] * 2
     assert list(verdict.columns[2:]) == [*BEST, *PAPER, *ALONE]
 
 
@@ -448,6 +448,13 @@ def test_a_mean_that_rounds_to_nothing_has_no_sign() -> None:
     assert Model("x", {0: {"kl": -1e-9}}).cell("kl", 3) == "0.000"
     assert Model("x", {0: {"kl": -0.2}, 1: {"kl": -0.1}}).cell("kl", 2) == "-0.15 ± 0.64"
     assert Model("x", {}).cell("kl", 2) == "-"
+
+
+def test_bars_that_the_mean_reaches_are_counted_too() -> None:
+    mixed = Model("mixed", {0: PERFECT | {"copied": 0.0}, 1: PERFECT | {"copied": 0.03}})
+    verdict = judged([mixed, Model("none", {})], Model("Note RNN", {0: {"log_p": -1.15}}))
+    assert [row[2:] for row in verdict.rows[-2:]] == [("12 of 13", "0 of 13"), ("13 of 13", "0 of 13")]
+    assert not verdict.met
 
 
 def test_one_model_must_reach_all_bars_at_once() -> None:
