@@ -69,6 +69,7 @@ FRONTIER: dict[str, Setting] = {
 
 # --- Rows at our best setting ----------------------------------------------------------------------------------------
 # Chosen on seeds from 100 on. The first is the model that is measured against the bars.
+# It misses one: on seed 100, 0.10 % of the steps of 100,000 compositions lie in a repeated motif, of 0.11 % asked.
 BEST: dict[str, Setting] = {
     "ppo, best": setting(
         "ppo",
