@@ -7,6 +7,7 @@ import json
 import math
 import re
 import subprocess
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -407,7 +408,7 @@ def test_there_is_a_job_for_every_row_on_every_seed_and_none_twice() -> None:
     assert {json.dumps(job.arguments["setting"], sort_keys=True) for job in tuned} == wanted
     for job in made:
         module, _, name = job.work.partition(":")
-        assert callable(getattr(__import__(module, fromlist=[name]), name))
+        assert callable(getattr(import_module(module), name))
         assert job.shares == "prior"
     many = {json.dumps(job.arguments["setting"]) for job in tuned if job.arguments["compositions"] == 100_000}
     assert many == {json.dumps(one) for one in (PAPER | ALONE | BEST).values()}
