@@ -32,6 +32,10 @@ class Export:
 
     def run(self) -> int:
         """Write; say how much."""
+        if self.out.exists() and self.store.exists() and self.out.samefile(self.store):
+            raise DescantError(
+                f"--out is the store itself, which would be lost: give another path than {self.out}."
+            )
         with Store(self.store) as store:
             counts = (export_csv if self.format == "csv" else export_jsonl)(store, self.out)
         if self.json:

@@ -14,7 +14,6 @@ from descant.preferences.schema import APPLICATION_ID, MIGRATIONS
 from descant.version import __version__
 
 WAIT = 30.0  # seconds that a writer waits for another
-MAGIC = b"SQLite format 3\0"
 
 
 class Unsaved(DescantError):
@@ -44,7 +43,7 @@ def connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
     """A connection to the store at `path`; DescantError where there is none, it is damaged, foreign or newer."""
     refuse_others(path)
     mode = "ro" if read_only else "rw"
-    address = f"{Path(os.path.abspath(path)).as_uri()}?mode={mode}"
+    address = f"{address_of(path)}?mode={mode}"
     with in_words(path):
         connection = sqlite3.connect(
             address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False
@@ -79,19 +78,37 @@ def prepare(connection: sqlite3.Connection, path: Path, read_only: bool) -> None
 
 
 def refuse_others(path: Path) -> None:
-    """DescantError for what is no store, before SQLite touches it."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(72)
-    except FileNotFoundError:
-        raise DescantError(f"There is no store {path}: make one with descant prefs new {path}.") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DescantError(f"Cannot read the store {path}: {reason}. Check the path.") from error
-    if not head.startswith(MAGIC):
-        raise DescantError(f"{path} is no store of preferences, or it is damaged: give one, or restore it.")
-    if int.from_bytes(head[68:72], "big") != APPLICATION_ID:
+    """DescantError for what is no store, before anything is written to it.
+
+    It is read through SQLite alone: to open and close the file by other means would drop the locks that this process
+    holds on it, and another process could then take the log away from under an open store (POSIX's rule for locks).
+    """
+    if not path.exists():
+        raise DescantError(f"There is no store {path}: make one with descant prefs new {path}.")
+    if path.is_dir():
+        raise DescantError(f"{path} is a folder, no store of preferences: give a file.")
+    with in_words(path):
+        try:
+            application = application_of(path)
+        except sqlite3.DatabaseError as error:
+            if "not a database" not in str(error):
+                raise
+            raise DescantError(
+                f"{path} is no store of preferences, or it is damaged: give one, or restore it."
+            ) from error
+    if application != APPLICATION_ID:
         raise DescantError(f"{path} is a database of another program, no store of preferences.")
+
+
+def application_of(path: Path) -> int:
+    """The number by which programs mark their databases."""
+    with contextlib.closing(sqlite3.connect(f"{address_of(path)}?mode=ro", uri=True, timeout=WAIT)) as found:
+        return int(found.execute("PRAGMA application_id").fetchone()[0])
+
+
+def address_of(path: Path) -> str:
+    """The path as a URI."""
+    return Path(os.path.abspath(path)).as_uri()
 
 
 def version_of(connection: sqlite3.Connection) -> int:

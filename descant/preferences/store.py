@@ -291,9 +291,13 @@ class Store:
         )
         return list(self._pairs(where, annotator, limit))
 
+    def done(self, annotator: str) -> int:
+        """How many pairs the annotator has judged."""
+        return self._one(f"SELECT {STANDING} FROM judgements WHERE annotator = ?", annotator)
+
     def progress(self, annotator: str) -> Progress:
         """How far the annotator is, and all."""
-        done = self._one(f"SELECT {STANDING} FROM judgements WHERE annotator = ?", annotator)
+        done = self.done(annotator)
         annotators = self._one("SELECT count(DISTINCT annotator) FROM judgements")
         counted = self.counts()
         return Progress(done, counted["pairs"], counted["judgements"], annotators)

@@ -217,6 +217,7 @@ def test_bad_input_is_one_line(store: Path, tmp_path: Path, capsys: pytest.Captu
     )
     assert "0 to 1" in refused(capsys, "label", path, "--teacher", "mistaken", "--mistake", "3")
     assert "Cannot read" in refused(capsys, "import", path, gone)
+    assert "the store itself" in refused(capsys, "export", path, "--out", path)
     assert "Cannot read" in refused(capsys, "import", gone, str(tmp_path / "nothing.jsonl"))
     assert not (tmp_path / "gone.db").exists()
     (tmp_path / "composed").mkdir()

@@ -216,11 +216,13 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
 
 
-@pytest.mark.parametrize("content", [b"", b"mine", b"SQLite format 3\0" + b"\0" * 84])
+@pytest.mark.parametrize("content", [b"", b"mine" * 30, b"SQLite format 3\0" + b"\0" * 84])
 def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.db").write_bytes(content)
     with pytest.raises(DescantError, match=r"no store of preferences"):
         Store(tmp_path / "a.db")
+    with pytest.raises(DescantError, match="is a folder"):
+        Store(tmp_path)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.db", content)]
 
 
@@ -374,8 +376,17 @@ def test_every_acknowledged_judgement_survives_a_kill(store: Store) -> None:
     assert len(rows) - len(acknowledged) <= 1  # one may have been kept and not yet said
 
 
+def test_a_store_opened_twice_keeps_its_log_while_others_come_and_go(store: Store) -> None:
+    store.judge(judged(next(store.pairs())))
+    Store(store.path).close()  # in this process: must not drop the locks of the other
+    code = f"from descant.preferences.store import Store; Store({str(store.path)!r}).close()"
+    subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"], check=True)
+    assert store.path.with_name("taste.db-wal").exists()  # the last one to close takes it away
+
+
 def test_a_copy_of_the_file_and_its_log_is_the_store(store: Store, tmp_path: Path) -> None:
     store.judge(judged(next(store.pairs())))
+    store.connection.execute("PRAGMA wal_autocheckpoint = 0")
     (tmp_path / "copy").mkdir()
     for path in tmp_path.glob("taste.db*"):
         shutil.copy(path, tmp_path / "copy" / path.name)
