@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 
 from descant.errors import DescantError
@@ -36,6 +37,8 @@ def to_svg(score: Score, colours: Colours | None = None, width: int = 1400) -> s
     if not MIN_WIDTH <= width <= MAX_WIDTH:
         raise DescantError(f"Cannot engrave {width} pixels wide. Give a width of {MIN_WIDTH} to {MAX_WIDTH}.")
     verovio.enableLog(verovio.LOG_OFF)
+    # Verovio knows where its fonts are only in the thread that imported it first.
+    verovio.setDefaultResourcePath(str(importlib.resources.files("verovio") / "data"))
     toolkit = verovio.toolkit()
     toolkit.setOptions(OPTIONS | {"pageWidth": width * 100 // SCALE})
     loaded = toolkit.loadData(to_musicxml(score, colours))

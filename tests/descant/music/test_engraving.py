@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -86,6 +87,11 @@ def test_there_is_no_header_and_no_footer(duet: Score) -> None:
 
 def test_the_same_score_gives_the_same_svg(duet: Score) -> None:
     assert to_svg(duet) == to_svg(duet)
+
+
+def test_other_threads_may_engrave(duet: Score) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(to_svg, duet).result() == to_svg(duet)
 
 
 def test_write(duet: Score, tmp_path: Path) -> None:
