@@ -25,6 +25,9 @@ def where_it_lies() -> None:
         assert importlib.resources.files(f"descant.{package}").is_dir(), package
     templates = importlib.resources.files("descant.benchmarks") / "templates"
     assert any(file.name.endswith(".html") for file in templates.iterdir()), "no report templates"
+    page = importlib.resources.files("descant.preferences") / "page"
+    kinds = {file.name.rpartition(".")[2] for file in page.iterdir()}
+    assert {"html", "css", "js", "svg"} <= kinds, kinds
     assert (importlib.resources.files("descant") / "py.typed").is_file()
 
 

@@ -24,7 +24,7 @@ PACKAGES = ("descant", *WINGS)
 CODE = (*PACKAGES, "tests", "examples", ".ci")
 HEAVY = {
     *("torch", "music21", "verovio", "wandb", "matplotlib", "stable_baselines3", "sb3_contrib"),
-    *("pretty_midi", "mido", "scipy", "PIL", "tensorboard", "jinja2", "rich"),
+    *("pretty_midi", "mido", "scipy", "PIL", "tensorboard", "jinja2", "rich", "starlette", "uvicorn"),
 }
 CATALOGUE = Path("descant/catalogue.py")  # the one place where the core names what is in the wings
 
@@ -161,7 +161,8 @@ def undeclared(root: Path) -> set[str]:
     """Distributions that the package imports, anywhere, but setup.cfg does not require."""
     by_module = packages_distributions()
     config = read_setup(root)
-    required = config["options"]["install_requires"] + config["options.extras_require"].get("corpora", "")
+    extras = config["options.extras_require"]
+    required = config["options"]["install_requires"] + extras.get("corpora", "") + extras.get("label", "")
     declared = {plain(re.split(r"[<>=!~\[ ]", line)[0]) for line in required.split("\n") if line}
     modules = {
         name.split(".")[0]

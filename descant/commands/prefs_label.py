@@ -28,12 +28,20 @@ class Label:
 
     store: Annotated[Path, tyro.conf.Positional]
     """A store with pairs."""
+    port: int = 8000
+    """The page: where it is served; 0 takes a free port."""
+    host: str = "127.0.0.1"
+    """The page: the address it is served at."""
+    expose_to_network: bool = False
+    """The page: allow a --host that other machines can reach. Nothing is encrypted."""
+    min_seconds: float = 3.0
+    """The page: seconds of each clip to be heard (or of reading) before a judgement."""
     teacher: str | None = None
     """Judge by a teacher: perfect, noisy, mistaken, skipping, myopic or tying."""
     taste: str = "fux"
     """What the teacher likes: TERM=WEIGHT,..., or a population's name."""
     population: str | None = None
-    """Annotators with different tastes: step-, leap-, high-, low-, contrary-, rule-lovers: step-lovers:5,low-lovers:3."""
+    """Many with different tastes: step-, leap-, high-, low-, contrary-, rule-lovers, as step-lovers:5,low-lovers:3."""
     annotator: str | None = None
     """The teacher's name in the store; its kind where none is given."""
     temperature: float | None = None
@@ -57,7 +65,26 @@ class Label:
         """Serve the page, or let the teachers judge."""
         at_least(0, seed=self.seed)
         at_least(1, limit=self.limit)
-        return self._teach()
+        if self.teacher is not None or self.population is not None:
+            return self._teach()
+        return self._serve()
+
+    def _serve(self) -> int:
+        """Serve the page until Ctrl-C."""
+        from descant.preferences.serving import serve
+
+        if not 0 <= self.min_seconds <= 3600:
+            raise DescantError(f"--min-seconds must be 0 to 3600, not {self.min_seconds}.")
+        if not 0 <= self.port <= 65535:
+            raise DescantError(f"--port must be 0 to 65535, not {self.port}.")
+        serve(
+            self.store,
+            host=self.host,
+            port=self.port,
+            expose=self.expose_to_network,
+            min_seconds=self.min_seconds,
+        )
+        return 0
 
     def _teach(self) -> int:
         """Let one annotator judge, or a population."""

@@ -19,6 +19,7 @@ from descant.tasks import Floats, Ints, Task
 
 COUNTERPOINT, MELODY = "descant/Counterpoint-v0", "descant/Melody-v0"
 SUMMARY = "melodies.json"
+COUNTERPOINT_TEMPO = 240.0  # whole notes of a second: at the usual two, fifty pairs would take an hour
 
 
 def counterpoint_clip(
@@ -93,7 +94,7 @@ def score_of(clip: Clip) -> Score | None:
         if clip.environment == COUNTERPOINT:
             line = [GAMUT[token] for token in clip.tokens]
             cantus = find(str(clip.arguments["cantus"]))
-            return counterpoint_score(cantus, line, clip.arguments["position"])
+            return counterpoint_score(cantus, line, clip.arguments["position"], tempo=COUNTERPOINT_TEMPO)
     except (DescantError, LookupError, TypeError, ValueError):
         return None  # a clip from elsewhere may say anything: it is shown as text
     return None
