@@ -43,6 +43,5 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        gradient = gradient.contiguous()
         back = _onednn(gradient, weight.t()) if ctx.needs_input_grad[0] else None
         return back, _onednn(gradient.t(), x.t()), gradient.sum(0)

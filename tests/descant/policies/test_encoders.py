@@ -106,10 +106,11 @@ def test_rows_learn_as_by_torchs_own_gradient(kind: torch.dtype) -> None:
     encoder = make_encoder(spaces.MultiDiscrete([3, 5, 2]), WIDTH).to(kind)
     seen = to_tensor(batch(spaces.MultiDiscrete([3, 5, 2])))
     weight, pull = encoder.rows.weight, torch.randn(20, WIDTH, dtype=kind)
-    (ours,) = torch.autograd.grad((encoder(seen) * pull).sum(), weight)
+    ours, bias = torch.autograd.grad((encoder(seen) * pull).sum(), (weight, encoder.bias))
     rows = torch.nn.functional.embedding_bag(seen + encoder.offsets, weight, mode="sum")
     (theirs,) = torch.autograd.grad((rows * pull).sum(), weight)
     torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(bias, pull.sum(0))
     assert ours.dtype is kind
     with torch.inference_mode():
         torch.testing.assert_close(encoder(seen), rows + encoder.bias)
