@@ -7,6 +7,7 @@ import io
 import threading
 import wave
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,19 +62,28 @@ def to_wav(samples: Floats, rate: int = RATE) -> bytes:
     return buffer.getvalue()
 
 
-def view(clip: Clip) -> dict[str, Any]:
-    """What the page is told of a clip: neither its source nor its metadata."""
+@dataclass(frozen=True)
+class View:
+    """What the page is told of a clip, neither its source nor its metadata; and a sentence to be read above it."""
+
+    told: dict[str, Any]
+    prompt: str | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it sounds; None for text."""
+        found: float | None = self.told["seconds"]
+        return found
+
+
+def view(clip: Clip) -> View:
+    """A clip as the page shows it."""
     score = None if clip.text is not None else score_of(clip)
-    text = None if score is not None else words_of(clip)
-    return {
+    words, source = words_of(clip), clip.arguments.get("source")
+    told = {
         "id": clip.hash,
         "seconds": None if score is None else round(score.seconds, 3),
-        "text": text,
-        "words": words_of(clip),
+        "text": words if score is None else None,
+        "words": words,
     }
-
-
-def prompt_of(clip: Clip) -> str | None:
-    """What is read above both clips: the sentence to translate, where there is one."""
-    source = clip.arguments.get("source")
-    return source if isinstance(source, str) and score_of(clip) is None else None
+    return View(told, source if score is None and isinstance(source, str) else None)

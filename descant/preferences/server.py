@@ -29,7 +29,7 @@ from descant.preferences.records import (
     from_json,
     shown,
 )
-from descant.preferences.rendering import WIDTHS, Renderer, prompt_of, view
+from descant.preferences.rendering import WIDTHS, Renderer, View, view
 from descant.preferences.store import Conflict, Store, Unknown
 from descant.preferences.writer import Writer
 
@@ -42,6 +42,7 @@ PAGE = {
 }
 SIDES = ("left", "right")
 SLACK = 0.1  # seconds: clocks of sound and page are not one
+MOST_VIEWS = 10_000  # clips of which is remembered what the page is told
 TOTALS_AGE = 1.0  # seconds that counts over all annotators may be old
 
 JUDGE = {"uuid", "pair", "annotator", "choice", "shown", "decided", "listening", "note"}
@@ -63,6 +64,7 @@ class Labelling:
         self._reader = Store(path)
         self._reading = threading.Lock()
         self.renderer = Renderer(self._find)
+        self._views: dict[str, View] = {}
         self._totals: tuple[float, dict[str, int]] = (-TOTALS_AGE, {})
 
     def close(self) -> None:
@@ -198,14 +200,20 @@ class Labelling:
 
     def _minimum(self, store: Store, pair: Pair) -> list[float]:
         """Seconds to be heard, or read, of left and right: no more than a clip lasts."""
-        found = []
-        for hash in pair.sides:
+        wanted = self.settings.min_seconds
+        lengths = [self._view(store, hash).seconds for hash in pair.sides]
+        return [wanted if seconds is None else min(wanted, seconds) for seconds in lengths]
+
+    def _view(self, store: Store, hash: str) -> View:
+        """What is told of a clip. It never changes, and takes a while to find out."""
+        if hash not in self._views:
             clip = store.find_clip(hash)
-            seconds = None if clip is None else view(clip)["seconds"]
-            found.append(
-                self.settings.min_seconds if seconds is None else min(self.settings.min_seconds, seconds)
-            )
-        return found
+            if clip is None:
+                raise Unknown(f"The store has no clip {shown(hash)}.")
+            while len(self._views) >= MOST_VIEWS:
+                self._views.pop(next(iter(self._views)), None)
+            self._views[hash] = view(clip)
+        return self._views[hash]
 
     def _state(self, store: Store, annotator: str) -> dict[str, Any]:
         pairs = store.next_pairs(annotator, 2)
@@ -220,11 +228,10 @@ class Labelling:
         }
 
     def _pair(self, store: Store, pair: Pair) -> dict[str, Any]:
-        clips = [store.find_clip(hash) for hash in pair.sides]
-        left, right = (view(clip) for clip in clips if clip is not None)
+        left, right = (self._view(store, hash) for hash in pair.sides)
         minimum = dict(zip(SIDES, self._minimum(store, pair), strict=True))
-        prompt = None if clips[0] is None else prompt_of(clips[0])
-        return {"uuid": pair.uuid, "left": left, "right": right, "prompt": prompt, "minimum": minimum}
+        told = {"uuid": pair.uuid, "left": left.told, "right": right.told}
+        return told | {"prompt": left.prompt, "minimum": minimum}
 
     def _all(self, store: Store) -> dict[str, int]:
         """Counts over all annotators, which are a second old at most: in a big store they take long to count."""
