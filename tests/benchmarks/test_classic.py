@@ -144,7 +144,7 @@ def test_what_the_last_update_came_to_is_checked_too() -> None:
 TINY = {
     "ppo": {"num_envs": 4, "n_steps": 16, "hidden": [8], "critic_hidden": [8], "n_epochs": 1},
     "sb3/ppo": classic.ZOO_PPO | {"n_epochs": 1},
-    "sb3/dqn": classic.USER_DQN | {"learning_starts": 100, "gradient_steps": 2, "hidden": [8]},
+    "sb3/dqn": classic.CARTPOLE_DQN | {"learning_starts": 100, "gradient_steps": 2, "hidden": [8]},
 }
 
 
