@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import re
-import unicodedata
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,8 @@ MOST_JSON = 65_536  # characters of metadata, arguments, or a log of listening, 
 MOST_DEEP = 20  # levels of nesting in them
 LATEST = 1e11  # seconds since 1970: later is milliseconds by mistake
 HASH = re.compile(r"[0-9a-f]{64}")
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
+UNSEEN_BUT_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -192,8 +193,7 @@ def check_text(what: str, value: Any, longest: int, shortest: int = 0, lines: bo
         raise DescantError(
             f"{what} has {len(value):,} characters: give {f'{shortest} to ' if shortest else 'at most '}{longest:,}."
         )
-    allowed = "\n\t" if lines else ""
-    if any(unicodedata.category(char) in ("Cc", "Cs") and char not in allowed for char in value):
+    if (UNSEEN_BUT_LINES if lines else UNSEEN).search(value):
         raise DescantError(f"{what} holds characters that can't be shown: leave them out.")
 
 

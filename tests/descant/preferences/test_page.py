@@ -137,6 +137,27 @@ def test_clips_are_heard_before_they_are_judged(browser: Browser, tmp_path: Path
     assert paused == pytest.approx(switched + row.listening["heard"]["right"], abs=0.002)
 
 
+def test_the_next_pair_plays_by_itself_where_asked(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "taste.db"
+    filled(path, pairs=3).close()
+    with serving_here(path) as link:
+        enter(browser, link, "lazy")
+        browser.press("1", "1")  # a key has woken the sound
+        pressed(browser, "s")
+        assert browser.run("return document.querySelector('.playing')") is None
+        browser.run("document.getElementById('autoplay').click()")
+        pressed(browser, "s")
+        for side in ("left", "right"):  # A, and once it has ended, B
+            browser.wait(f"document.getElementById({side!r}).classList.contains('playing')")
+        pressed(browser, "a")
+    with Store(path) as store:
+        *_, row = store.judgements()
+    assert [(side, what) for _, side, what, _ in row.listening["events"]][:3] == [
+        ("left", "play"), ("left", "end"), ("right", "play"),
+    ]  # fmt: skip
+    assert row.listening["heard"]["left"] == pytest.approx(1.688, abs=0.01)
+
+
 def test_what_was_not_acknowledged_is_sent_again(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "taste.db"
     filled(path, pairs=3).close()
