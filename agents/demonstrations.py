@@ -12,6 +12,7 @@ from gymnasium import spaces
 from descant.errors import DescantError
 from descant.rollouts import Rollout
 from descant.tasks import Bools, Ints
+from descant.text.examples import Examples
 
 
 def demonstrations(observations: Any, actions: Ints, valid: Bools, masks: Bools | None = None) -> Rollout:
@@ -28,8 +29,10 @@ def plain(rollout: Rollout) -> Rollout:
     return demonstrations(rollout.observations, rollout.actions, rollout.valid, rollout.masks)
 
 
-def take_episodes(rollout: Rollout, rows: Any, steps: int | None = None) -> Rollout:
+def take_episodes(rollout: Rollout | Examples, rows: Any, steps: int | None = None) -> Rollout:
     """The chosen rows (int[k]), and of them the first `steps`, or as many as the longest of them has."""
+    if isinstance(rollout, Examples):
+        return rollout.take(rows)
     valid = rollout.valid[:, rows]
     length = int(valid.sum(axis=0).max()) if steps is None else steps
     masks = None if rollout.masks is None else rollout.masks[:length, rows]

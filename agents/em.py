@@ -22,6 +22,7 @@ from descant.errors import DescantError
 from descant.neural import NeuralAgent, rollout_record, under, valid_parts
 from descant.penalties import load_policy
 from descant.policies.categorical import chosen, masked_log_softmax
+from descant.policies.making import make_network
 from descant.policies.networks import Network
 from descant.rollouts import Collector, Rollout
 from descant.tasks import Floats
@@ -54,8 +55,8 @@ class Config:
     """Widths of the policy's layers."""
     recurrent: bool = False
     """Give the policy an LSTM, for observations that don't tell all."""
-    trunk: Literal["lstm", "transformer"] = "lstm"
-    """What remembers where recurrent is set: an LSTM, or a Transformer such as pretrain makes."""
+    trunk: Literal["lstm", "transformer", "gru"] = "lstm"
+    """What remembers where recurrent is set: an LSTM, a Transformer such as pretrain makes; to translate, also gru."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -109,7 +110,7 @@ class EM(NeuralAgent):
         """The policy alone."""
         config, actions = self.config, int(self.action_space.n)
         form = (config.hidden, config.recurrent, config.trunk)
-        return {"policy": Network(self.observation_space, {"policy": actions}, *form)}
+        return {"policy": make_network(self.observation_space, {"policy": actions}, *form)}
 
     def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:
         """One round."""

@@ -23,6 +23,7 @@ from descant.errors import DescantError
 from descant.keeping import KeepingAgent, KeepingConfig
 from descant.neural import rollout_record, valid_parts
 from descant.policies.categorical import chosen, entropy, masked_log_softmax, sample
+from descant.policies.making import make_network
 from descant.policies.networks import Network
 from descant.rollouts import Act, Collector, Rollout
 from descant.shells import TaskVectorEnv, group_size
@@ -51,8 +52,8 @@ class GroupConfig(KeepingConfig):
     """Widths of the policy's layers."""
     recurrent: bool = False
     """Give the policy an LSTM, for observations that don't tell all."""
-    trunk: Literal["lstm", "transformer"] = "lstm"
-    """What remembers where recurrent is set: an LSTM, or a Transformer such as pretrain makes."""
+    trunk: Literal["lstm", "transformer", "gru"] = "lstm"
+    """What remembers where recurrent is set: an LSTM, a Transformer such as pretrain makes; to translate, also gru."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -111,7 +112,7 @@ class GroupAgent(KeepingAgent):
         """The policy alone: the group is the baseline."""
         config, actions = self.config, int(self.action_space.n)
         form = (config.hidden, config.recurrent, config.trunk)
-        return {"policy": Network(self.observation_space, {"policy": actions}, *form)}
+        return {"policy": make_network(self.observation_space, {"policy": actions}, *form)}
 
     @abstractmethod
     def credit(self, returns: Floats) -> tuple[Floats, Bools]:

@@ -25,6 +25,7 @@ from descant.keeping import KeepingAgent, KeepingConfig
 from descant.neural import rollout_record, valid_parts
 from descant.policies.categorical import chosen, entropy, masked_log_softmax
 from descant.policies.encoders import to_tensor
+from descant.policies.making import critic_trunk, make_network
 from descant.policies.networks import Network
 from descant.rollouts import Collector, Rollout
 from descant.tasks import Floats
@@ -70,8 +71,8 @@ class Config(KeepingConfig):
     """Widths of the critic's layers."""
     recurrent: bool = False
     """Give both networks an LSTM, for observations that don't tell all."""
-    trunk: Literal["lstm", "transformer"] = "lstm"
-    """What remembers in the policy where recurrent is set; a critic of its own has an LSTM."""
+    trunk: Literal["lstm", "transformer", "gru"] = "lstm"
+    """What remembers in the policy where recurrent is set; gru translates. A critic has an LSTM, to translate a gru."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -113,9 +114,10 @@ class Reinforce(KeepingAgent):
         config, space = self.config, self.observation_space
         actions = int(self.action_space.n)
         form = (config.hidden, config.recurrent, config.trunk)
-        networks = {"policy": Network(space, {"policy": actions}, *form)}
+        networks = {"policy": make_network(space, {"policy": actions}, *form)}
         if config.baseline == "learned":
-            networks["critic"] = Network(space, {"value": 1}, config.critic_hidden, config.recurrent)
+            memory = (config.recurrent, critic_trunk(space) if config.recurrent else "lstm")
+            networks["critic"] = make_network(space, {"value": 1}, config.critic_hidden, *memory)
         return networks
 
     def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:

@@ -128,7 +128,10 @@ class SoftQ(ReplayAgent):
 
     @property
     def _prior_remembers(self) -> bool:
-        return any(network.recurrent for network in getattr(self.prior, "networks", {}).values())
+        return any(
+            network.recurrent and not network.cached
+            for network in getattr(self.prior, "networks", {}).values()
+        )
 
     def initial_state(self, rows: int) -> dict[str, Any]:
         """That of the values, and of a prior with memory."""

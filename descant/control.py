@@ -111,7 +111,9 @@ class Control:
         """
         valid, masks = rollout.valid, rollout.masks
         network = getattr(self.prior, "networks", {}).get("policy")
-        if network is not None and network.recurrent:
+        if network is not None and network.cached:
+            found = policy_log_probs(network, rollout)[valid]
+        elif network is not None and network.recurrent:
             found = self._recurrent(rollout)[valid]
         else:
             allowed = None if masks is None else masks[valid]
@@ -159,11 +161,27 @@ class Control:
 
 
 def policy_log_probs(network: Network, rollout: Rollout) -> Floats:
-    """Log-probabilities of a policy network along whole episodes, float[T, N, A], about -1e9 where masked."""
+    """Log-probabilities of a policy network along whole episodes, float[T, N, A], about -1e9 where masked.
+
+    Of steps that are not valid a network that translates says nothing: 0.
+    """
+    if network.cached:
+        return _cached_log_probs(network, rollout)
     with torch.inference_mode():
         heads, _ = network.sequence(to_tensor(rollout.observations), torch.as_tensor(rollout.starts))
         masks = None if rollout.masks is None else torch.as_tensor(rollout.masks)
         found: Floats = masked_log_softmax(heads["policy"], masks).numpy().astype(np.float64)
+    return found
+
+
+def _cached_log_probs(network: Network, rollout: Rollout) -> Floats:
+    valid, starts = torch.as_tensor(rollout.valid), torch.as_tensor(rollout.starts)
+    masks = None if rollout.masks is None else torch.as_tensor(rollout.masks)[valid]
+    with torch.inference_mode():
+        logits = network.valid_outputs(to_tensor(rollout.observations), starts, valid)["policy"].cpu()
+        log_probs = masked_log_softmax(logits, masks).numpy()
+    found = np.zeros((*rollout.valid.shape, log_probs.shape[-1]))
+    found[rollout.valid] = log_probs
     return found
 
 

@@ -133,8 +133,9 @@ class NeuralAgent(Agent):
 
     def initial_state(self, rows: int) -> Any:
         """The recurrent state at the beginning of episodes, where the policy has one."""
-        trunk: Any = self.networks["policy"].trunk
-        return trunk.initial_state(rows) if trunk.recurrent else None
+        network = self.networks["policy"]
+        trunk: Any = network.trunk
+        return trunk.initial_state(rows) if network.recurrent and not network.cached else None
 
     def logits(self, heads: dict[str, Tensor]) -> Tensor:
         """Logits of the acting policy from the "policy" network's heads: float[..., A]."""
@@ -200,7 +201,7 @@ class NeuralAgent(Agent):
             for i, parameter in enumerate(parameters_of(optimizer)):
                 moments = under(f"{name}.{i}.", checkpoint.weights)
                 if moments:
-                    optimizer.state[parameter] = moments
+                    optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in moments.items()}
         plain = checkpoint.state.get("collector")
         if self.collector is not None and plain:
             arrays = {k: v.numpy() for k, v in under("collector.", checkpoint.weights).items()}
@@ -270,9 +271,9 @@ def valid_parts(
     observations = to_tensor(rollout.observations)
     if any(network.recurrent for network in networks.values()):
         starts = torch.as_tensor(rollout.starts)
-        whole = {n: net.outputs(observations, starts) for n, net in networks.items()}
-        heads = {n: {kind: head[valid] for kind, head in of.items()} for n, of in whole.items()}
-        yield {name: tensor[valid] for name, tensor in tensors.items()}, heads
+        heads = {n: net.valid_outputs(observations, starts, valid) for n, net in networks.items()}
+        device = next(iter(networks["policy"].parameters())).device
+        yield {name: tensor[valid].to(device) for name, tensor in tensors.items()}, heads
         return
     steps = valid.reshape(-1).nonzero()[:, 0]
     steps = steps if order is None else steps[order]

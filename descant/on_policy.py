@@ -22,6 +22,7 @@ from descant.keeping import KeepingAgent, KeepingConfig
 from descant.neural import CHUNK, rollout_record, under, valid_parts
 from descant.policies.categorical import sample
 from descant.policies.encoders import flatten_time, to_tensor
+from descant.policies.making import critic_trunk, make_network
 from descant.policies.networks import Network
 from descant.policies.trunks import State, check_activation
 from descant.returns import next_values
@@ -70,8 +71,8 @@ class OnPolicyConfig(KeepingConfig):
     """One network with two heads in place of two."""
     recurrent: bool = False
     """Give the networks an LSTM, for observations that don't tell all."""
-    trunk: Literal["lstm", "transformer"] = "lstm"
-    """What remembers in the policy where recurrent is set; a critic of its own has an LSTM."""
+    trunk: Literal["lstm", "transformer", "gru"] = "lstm"
+    """What remembers in the policy where recurrent is set; gru translates. A critic has an LSTM, to translate a gru."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -116,13 +117,14 @@ class OnPolicy(KeepingAgent):
 
         def network(heads: dict[str, int], hidden: tuple[int, ...], trunk: str = "lstm") -> Network:
             memory = (config.recurrent, trunk)
-            return Network(self.observation_space, heads, hidden, *memory, config.activation)
+            return make_network(self.observation_space, heads, hidden, *memory, config.activation)
 
+        critic = critic_trunk(self.observation_space) if config.recurrent else "lstm"
         if config.shared:
             return {"policy": network({"policy": actions, "value": 1}, config.hidden, config.trunk)}
         return {
             "policy": network({"policy": actions}, config.hidden, config.trunk),
-            "critic": network({"value": 1}, config.critic_hidden),
+            "critic": network({"value": 1}, config.critic_hidden, critic),
         }
 
     @property
@@ -160,7 +162,7 @@ class OnPolicy(KeepingAgent):
             if whole
             else collector.steps(self.config.n_steps, act)
         )
-        if state is not None:
+        if state is not None and not self.networks["policy"].cached:
             self.memory["policy"] = (state[0].clone(), state[1].clone())
         batch = self.assess(rollout, torch.stack(seen).numpy().astype(np.float64), before)
         if whole:
@@ -193,6 +195,8 @@ class OnPolicy(KeepingAgent):
         """Values of all observations float[T, N], of the last ones float[N], of those cut off float[K]."""
         network = self.networks[self.critic]
         with torch.no_grad():
+            if network.cached:
+                return self._cached_values(network, rollout)
             if network.recurrent:
                 return self._recurrent_values(network, rollout, before.get(self.critic))
             seen = flatten_time(to_tensor(rollout.observations))
@@ -208,6 +212,20 @@ class OnPolicy(KeepingAgent):
                 _value(network(to_tensor(_stack(rollout.cut_observations)))) if len(rollout.cut) else last[:0]
             )
         return values, last, cut
+
+    def _cached_values(self, network: Network, rollout: Rollout) -> tuple[Floats, Floats, Floats]:
+        """The same of a network that observations tell all, a sentence in one pass."""
+        starts = torch.as_tensor(rollout.starts)
+        values = _value(network.outputs(to_tensor(rollout.observations), starts))
+        last = _value(network(to_tensor(rollout.last_observation)))
+        if not rollout.resets_at_once:
+            return values, last, _next_of(rollout.cut, values, last)
+        some = len(rollout.cut)
+        return (
+            values,
+            last,
+            _value(network(to_tensor(_stack(rollout.cut_observations)))) if some else last[:0],
+        )
 
     def _recurrent_values(
         self, network: Network, rollout: Rollout, state: State | None
@@ -300,8 +318,7 @@ def row_parts(
         for name, network in networks.items():
             state = batch.states.get(name)
             own = None if state is None else (state[0][:, rows], state[1][:, rows])
-            whole = network.outputs(_rows(seen, (slice(None), rows)), starts[:, rows], own)
-            heads[name] = {kind: head[mine] for kind, head in whole.items()}
+            heads[name] = network.valid_outputs(_rows(seen, (slice(None), rows)), starts[:, rows], mine, own)
         yield {name: tensor[:, rows][mine] for name, tensor in tensors.items()}, heads
 
 

@@ -59,7 +59,7 @@ class Adam(torch.optim.Adam):
     def _begin(self, parameter: nn.Parameter) -> Moments:
         """The moments of a parameter before its first step."""
         self.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32),
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
             "exp_avg": torch.zeros_like(parameter),
             "exp_avg_sq": torch.zeros_like(parameter),
         }

@@ -31,6 +31,9 @@ class Network(nn.Module):
         activation: relu or tanh, between layers; a trunk that remembers has its own.
     """
 
+    autocast = False  # whether features are worked out in bfloat16
+    cached = False  # whether the state only saves time, since observations tell all
+
     def __init__(
         self,
         space: spaces.Space[Any],
@@ -94,6 +97,13 @@ class Network(nn.Module):
             return self.sequence(observation, starts, state)[0]
         features = self.encoder(flatten_time(observation)).view(*starts.shape, -1)
         return self._headed(self.trunk.outputs(features, starts, state))
+
+    def valid_outputs(
+        self, observation: Any, starts: Tensor, valid: Tensor, state: State | None = None
+    ) -> dict[str, Tensor]:
+        """Heads of the steps of sequences where `valid` bool[T, N], float[K, width] each."""
+        whole = self.outputs(observation, starts, state)
+        return {kind: head[valid] for kind, head in whole.items()}
 
     def step(
         self, observation: Any, starts: Tensor, state: State | None

@@ -246,7 +246,10 @@ def test_what_a_file_holds_out_is_measured_and_all_of_the_data_learned_from(tmp_
 def test_an_epoch_of_some_episodes_draws_others_each_time() -> None:
     agent = agent_on(BC, Echo(), episodes=20, epoch=6)
     drawn = []
-    agent._epoch, epoch = lambda shown, rows: drawn.append(rows) or epoch(shown, rows), agent._epoch
+    agent._epoch, epoch = (
+        lambda shown, rows, *more: drawn.append(rows) or epoch(shown, rows, *more),
+        agent._epoch,
+    )
     length = agent.shown(agent.collector).steps // 20
     agent.learn(12 * length)
     assert [len(set(rows)) for rows in drawn] == [6, 6]
@@ -366,7 +369,7 @@ def test_masked_actions_are_never_taken(kind: type[NeuralAgent]) -> None:
         (BC, {"teacher": "nowhere"}, "nowhere"),
         (BC, {"heldout": "a"}, "heldout goes with data"),
         (BC, {"epoch": -1}, "epoch must be 0"),
-        (BC, {"lr_schedule": "steep"}, "constant or linear"),
+        (BC, {"lr_schedule": "steep"}, "must be constant, linear"),
         (BC, {"recurrent": True, "trunk": "tree"}, "Unknown trunk"),
         (Dagger, {"beta": 1.5}, "beta must lie"),
         (Dagger, {"updates": 0}, "must be positive"),

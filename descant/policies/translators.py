@@ -1,0 +1,194 @@
+"""A network that translates: a policy, or a critic, for the observations of `descant/Translation-v0`.
+
+An observation tells all, source and what is written, so that nothing has to be remembered from step to step; but to
+read it anew for every token would cost a sentence a token. Whole sentences are one pass here, and a step is asked of
+what was kept of the steps before, if the observation shows that it belongs to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from descant.errors import DescantError, did_you_mean
+from descant.policies.categorical import MASKED
+from descant.policies.gru_translators import GRUTranslator
+from descant.policies.heads import make_head
+from descant.policies.networks import Network
+from descant.policies.sentences import Shape, sentences_of, trimmed
+from descant.policies.transformer_translators import Tensors, TransformerTranslator
+from descant.text.vocabularies import BOS, EOS, PAD, UNK
+
+MODELS = {"gru": GRUTranslator, "transformer": TransformerTranslator}
+
+
+@dataclass
+class Cache:
+    """What was kept of `n` rows: sources, what was written before the last step, and what the model made of them."""
+
+    source: Tensor  # int64[n, S]
+    target: Tensor  # int64[n, T]
+    consumed: Tensor  # int64[n], tokens that the past holds, BOS included
+    memory: Tensors
+    past: Tensors
+
+
+class TranslationNetwork(Network):
+    """Encoder, decoder, heads; the policy's head is the table of target words.
+
+    Padding, BOS and unknown words have no chance, and EOS none as the first token, as in the environment's mask.
+
+    Args:
+        shape: of what is observed.
+        heads: width by kind, as of `Network`; a policy's must be the target's ids.
+        hidden: widths: of embeddings and layers (gru), or one for the embeddings and one for each layer of encoder and
+            decoder (transformer).
+        trunk: gru or transformer.
+        dropout: share of what is dropped in training; it is on between `train()` and `eval()`, off at first.
+    """
+
+    cached = True
+    forbidden: Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        heads: Mapping[str, int],
+        hidden: Sequence[int] = (128, 256),
+        trunk: str = "gru",
+        dropout: float = 0.0,
+    ) -> None:
+        nn.Module.__init__(self)
+        if trunk not in MODELS:
+            raise DescantError(f"Unknown trunk {trunk!r}.{did_you_mean(trunk, MODELS)}")
+        if not 0 <= dropout < 1:
+            raise DescantError(f"dropout must be 0 or more and below 1, not {dropout}.")
+        self.shape = shape
+        made: Any = MODELS[trunk](shape, hidden, dropout)
+        self.model: Any = made
+        self.bias = nn.Parameter(torch.zeros(shape.target)) if "policy" in heads else None
+        width: int = made.out_features
+        others = {kind: make_head(kind, width, out) for kind, out in heads.items() if kind != "policy"}
+        self.heads = nn.ModuleDict(others)
+        forbidden = torch.zeros(shape.target)
+        forbidden[[PAD, BOS, UNK]] = MASKED
+        self.register_buffer("forbidden", forbidden, persistent=False)
+        self.eval()
+
+    @property
+    def recurrent(self) -> bool:
+        """Episodes go through it side by side."""
+        return True
+
+    @property
+    def trunk(self) -> Any:  # type: ignore[override]
+        """What has the features."""
+        return self.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.parameters()).device
+
+    def valid_outputs(
+        self, observation: Any, starts: Tensor, valid: Tensor, state: Any = None
+    ) -> dict[str, Tensor]:
+        """Heads of the steps where `valid` bool[T, N], float[K, width] each; nothing is worked out of the others."""
+        return self.at(observation, valid)
+
+    def at(self, observation: Any, wanted: Tensor) -> dict[str, Tensor]:
+        """Heads of the wanted steps, float[K, width] each, of observations [T, N, ...] and bool[T, N]."""
+        device = self.device
+        seen = {key: value.to(device) for key, value in observation.items()}
+        found = sentences_of(seen, wanted.to(device))
+        kind = device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.autocast):
+            features, _ = self.model.decode(self.model.encode(found.source), found.inputs)
+        return self.headed(features[found.row, found.place].float(), found.place)
+
+    def sequence(self, observation: Any, starts: Tensor, state: Any = None) -> tuple[dict[str, Tensor], Any]:
+        """Heads of [T, N, ...], float[T, N, width] each; where episodes begin is told by what is observed."""
+        heads = self.at(observation, torch.ones_like(starts))
+        return {kind: value.view(*starts.shape, -1) for kind, value in heads.items()}, None
+
+    def outputs(self, observation: Any, starts: Tensor, state: Any = None) -> dict[str, Tensor]:
+        """The same without a state, of which there is none."""
+        return self.sequence(observation, starts)[0]
+
+    def forward(self, observation: Any) -> dict[str, Tensor]:
+        """Heads of observations [B, ...], float[B, width] each."""
+        one = {key: value[None] for key, value in observation.items()}
+        return self.at(one, torch.ones_like(one["position"], dtype=torch.bool))
+
+    def headed(self, features: Tensor, place: Tensor) -> dict[str, Tensor]:
+        """Heads of features float[K, width] after `place` int64[K] tokens."""
+        heads = {kind: head(features) for kind, head in self.heads.items()}
+        if self.bias is not None:
+            logits = nn.functional.linear(features, self.model.target.weight, self.bias) + self.forbidden
+            first = (place == 0)[:, None] & (torch.arange(logits.shape[1], device=place.device) == EOS)
+            heads["policy"] = logits.masked_fill(first, MASKED)
+        return heads
+
+    def step(self, observation: Any, starts: Tensor, state: Any) -> tuple[dict[str, Tensor], Any]:
+        """Heads of one step [N, ...], float[N, width] each, on the CPU, and what is kept of it.
+
+        What is kept is compared with what is observed: a row that does not go on from it is read anew, so that a
+        wrong `state`, or None, costs time alone.
+        """
+        seen = {key: value.to(self.device).long() for key, value in observation.items()}
+        source, target, place = seen["source"], seen["target"], seen["position"]
+        cache = self.renewed(source, state)
+        each = torch.arange(len(place), device=place.device)
+        before = (place - 1).clamp(min=0)
+        other = target != cache.target
+        other[each, before] = False
+        stale = (place > 0) & ((cache.consumed != place) | other.any(dim=1))
+        if stale.any():
+            self._catch_up(cache, stale.nonzero()[:, 0], target, place)
+        token = torch.where(place > 0, target[each, before], BOS)
+        features = self.model.step(cache.memory, cache.past, token, place)
+        cache.target, cache.consumed = target, place + 1
+        return {kind: value.cpu() for kind, value in self.headed(features, place).items()}, cache
+
+    def renewed(self, source: Tensor, state: Any) -> Cache:
+        """The cache of rows int64[N, S], with those encoded whose source is new."""
+        if not isinstance(state, Cache) or state.source.shape != source.shape:
+            memory = self.encoded(source)
+            past = self.model.begin(memory, self.shape.target_columns + 1)
+            nothing = source.new_zeros(len(source))
+            unwritten = source.new_full((len(source), self.shape.target_columns), PAD)
+            return Cache(source, unwritten, nothing, memory, past)
+        new = (state.source != source).any(dim=1).nonzero()[:, 0]
+        if len(new):
+            for name, value in self.encoded(source[new]).items():
+                state.memory[name][new] = value
+            state.source = source
+            state.consumed[new] = 0
+        return state
+
+    def encoded(self, source: Tensor) -> Tensors:
+        """What the model makes of sources int64[N, S], filled up to S words again."""
+        short: Tensors = self.model.encode(trimmed(source))
+        return {name: _filled(value, source.shape[1], name) for name, value in short.items()}
+
+    def _catch_up(self, cache: Cache, rows: Tensor, target: Tensor, place: Tensor) -> None:
+        """Read what the rows have written before their last token."""
+        lengths = place[rows]
+        words = target[rows, : int(lengths.max()) - 1]
+        inputs = torch.cat([words.new_full((len(rows), 1), BOS), words], dim=1)
+        _, found = self.model.decode({name: value[rows] for name, value in cache.memory.items()}, inputs)
+        self.model.put(cache.past, rows, found, lengths)
+
+
+def _filled(value: Tensor, columns: int, name: str) -> Tensor:
+    """Padded to so many words: [N, S] for what is visible, [N, heads, S, width] for keys and values."""
+    if name == "begin":
+        return value
+    axis = 1 if name == "visible" else 2
+    padded = value.new_zeros(*value.shape[:axis], columns, *value.shape[axis + 1 :])
+    padded.narrow(axis, 0, value.shape[axis]).copy_(value)
+    return padded

@@ -1,0 +1,246 @@
+"""Networks that translate: asked step by step, for whole sentences, or of one observation, they say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from descant.errors import DescantError
+from descant.policies.categorical import MASKED, masked_log_softmax, sample
+from descant.policies.encoders import flatten_time, to_tensor
+from descant.policies.making import critic_trunk, make_network
+from descant.policies.networks import Network
+from descant.policies.sentences import sentence_shape, sentences_of
+from descant.policies.translators import TranslationNetwork
+from descant.rollouts import Collector, Rollout
+from descant.text.vocabularies import BOS, EOS, PAD, UNK
+
+FORMS = [("gru", (8, 16)), ("transformer", (16, 16, 16))]
+forms = pytest.mark.parametrize(("trunk", "hidden"), FORMS)
+
+
+def envs(n: int = 5, mode: str = "NextStep", **options: Any) -> Any:
+    return gymnasium.make_vec(
+        "descant/Translation-v0", num_envs=n, size=40, max_words=9, autoreset_mode=mode, **options
+    )
+
+
+def network(env: Any, trunk: str, hidden: tuple[int, ...], dropout: float = 0.0) -> TranslationNetwork:
+    torch.manual_seed(0)
+    heads = {"policy": int(env.single_action_space.n), "value": 1}
+    made = make_network(env.single_observation_space, heads, hidden, True, trunk, dropout=dropout)
+    assert isinstance(made, TranslationNetwork)
+    for parameter in made.parameters():  # far from where rounding hides what is wrong
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return made
+
+
+def acted(
+    made: TranslationNetwork, env: Any, steps: int, seed: int = 3, begun: int = 0
+) -> tuple[Rollout, dict[str, torch.Tensor]]:
+    """A rollout of `steps` steps after `begun` others, and the heads float[T, N, ...] while acting."""
+    generator = torch.Generator().manual_seed(seed)
+    collector, state, seen = Collector(env), None, []
+    collector.reset(seed=seed)
+
+    def act(observation: Any, masks: Any, starts: Any) -> Any:
+        nonlocal state
+        with torch.inference_mode():
+            heads, state = made.step(to_tensor(observation), torch.as_tensor(starts), state)
+            seen.append({kind: head.clone() for kind, head in heads.items()})
+            return sample(masked_log_softmax(heads["policy"], torch.as_tensor(masks)), generator).numpy()
+
+    for count in (begun, steps):
+        if count:
+            seen.clear()
+            state = None
+            rollout = collector.steps(count, act)
+    return rollout, {kind: torch.stack([heads[kind] for heads in seen]) for kind in seen[0]}
+
+
+@forms
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_steps_and_whole_sentences_agree(trunk: str, hidden: tuple[int, ...], mode: str) -> None:
+    env = envs(mode=mode)
+    made = network(env, trunk, hidden)
+    rollout, stepped = acted(made, env, 25, begun=4)  # which begins and ends within sentences
+    assert rollout.starts[1:].any()
+    assert not rollout.starts[0].all()
+    seen = to_tensor(rollout.observations)
+    with torch.no_grad():
+        whole = made.outputs(seen, torch.as_tensor(rollout.starts))
+        alone = made(flatten_time(seen))
+    for kind, head in stepped.items():
+        torch.testing.assert_close(whole[kind], head, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(alone[kind].view(head.shape), head, rtol=1e-4, atol=1e-4)
+    assert stepped["value"].std() > 0.05
+
+
+@forms
+def test_only_valid_steps_are_worked_out(trunk: str, hidden: tuple[int, ...]) -> None:
+    env = envs()
+    made = network(env, trunk, hidden)
+    rollout, stepped = acted(made, env, 25)
+    valid = torch.as_tensor(rollout.valid)
+    assert not valid.all()
+    found = made.valid_outputs(to_tensor(rollout.observations), torch.as_tensor(rollout.starts), valid)
+    torch.testing.assert_close(found["policy"], stepped["policy"][valid], rtol=1e-4, atol=1e-4)
+
+
+@forms
+def test_a_state_that_does_not_belong_to_what_is_seen_does_no_harm(
+    trunk: str, hidden: tuple[int, ...]
+) -> None:
+    env = envs()
+    made = network(env, trunk, hidden)
+    rollout, _ = acted(made, env, 6)
+    seen = [
+        {k: torch.as_tensor(v[t]) for k, v in rollout.observations.items()} for t in range(len(rollout.valid))
+    ]
+    starts = torch.zeros(5, dtype=torch.bool)
+    with torch.inference_mode():
+        expected = made(seen[4])["policy"]
+        for wrong in (None, 0, 2, 5):  # nothing, the start, some steps before, the step after
+            state = None if wrong is None else made.step(seen[wrong], starts, None)[1]
+            torch.testing.assert_close(
+                made.step(seen[4], starts, state)[0]["policy"], expected, rtol=1e-4, atol=1e-4
+            )
+        _, state = made.step(seen[3], starts, None)
+        other = {k: v.flip(0) for k, v in seen[4].items()}  # rows change places
+        torch.testing.assert_close(
+            made.step(other, starts, state)[0]["policy"], expected.flip(0), rtol=1e-4, atol=1e-4
+        )
+        # The same length and source, but another word in the middle.
+        _, state = made.step(seen[3], starts, None)
+        changed = {k: v.clone() for k, v in seen[4].items()}
+        changed["target"][:, 1] = 9
+        torch.testing.assert_close(
+            made.step(changed, starts, state)[0]["policy"], made(changed)["policy"], rtol=1e-4, atol=1e-4
+        )
+
+
+@forms
+def test_words_that_come_later_and_padding_change_nothing(trunk: str, hidden: tuple[int, ...]) -> None:
+    env = envs()
+    made = network(env, trunk, hidden)
+    source = torch.tensor([[5, 6, 7, EOS, PAD, PAD], [5, 6, EOS, PAD, PAD, PAD]])
+    inputs = torch.tensor([[BOS, 4, 5, 6], [BOS, 4, 5, 6]])
+    with torch.no_grad():
+        one = made.model.decode(made.model.encode(source), inputs)[0]
+        inputs[:, 3] = 8
+        two = made.model.decode(made.model.encode(source), inputs)[0]
+        torch.testing.assert_close(one[:, :3], two[:, :3])
+        assert (one[:, 3] - two[:, 3]).abs().max() > 0.01
+        short = made.model.decode(made.model.encode(source[1:, :3]), inputs[1:])[0]
+        torch.testing.assert_close(short, two[1:], rtol=1e-5, atol=1e-5)
+
+
+@forms
+def test_every_weight_gets_a_gradient_and_the_words_are_the_last_layer(
+    trunk: str, hidden: tuple[int, ...]
+) -> None:
+    env = envs()
+    made = network(env, trunk, hidden)
+    rollout, _ = acted(made, env, 12)
+    heads = made.outputs(to_tensor(rollout.observations), torch.as_tensor(rollout.starts))
+    logits = heads["policy"]
+    (logits.log_softmax(-1)[..., 5].sum() + heads["value"].sum()).backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+    assert not any(name.startswith("heads.policy") for name, _ in made.named_parameters())
+    never = torch.tensor([30])
+    assert not (rollout.observations["target"] == 30).any()
+    assert made.model.target.weight.grad[never].abs().sum() > 0  # though nobody wrote it
+
+
+@forms
+def test_special_words_have_no_chance(trunk: str, hidden: tuple[int, ...]) -> None:
+    env = envs()
+    made = network(env, trunk, hidden)
+    rollout, stepped = acted(made, env, 12)
+    policy, first = stepped["policy"], torch.as_tensor(rollout.observations["position"] == 0)
+    assert (policy[..., [PAD, BOS, UNK]] < MASKED / 2).all()
+    assert (policy[first][:, EOS] < MASKED / 2).all()
+    assert (policy[~first][:, EOS] > MASKED / 2).all()
+    assert (policy[..., UNK + 1 :] > MASKED / 2).all()
+
+
+@forms
+def test_dropout_is_off_but_in_training(trunk: str, hidden: tuple[int, ...]) -> None:
+    env = envs()
+    made = network(env, trunk, hidden, dropout=0.5)
+    rollout, stepped = acted(made, env, 8)
+    seen, starts = to_tensor(rollout.observations), torch.as_tensor(rollout.starts)
+    torch.testing.assert_close(made.outputs(seen, starts)["policy"], stepped["policy"], rtol=1e-4, atol=1e-4)
+    made.train()
+    assert (made.outputs(seen, starts)["policy"] - stepped["policy"]).abs().max() > 0.01
+
+
+def test_sentences_are_found_once_each() -> None:
+    # Two rows: one goes on from before the rollout and another begins; the other is one sentence.
+    words = np.array([[11, 12, 13], [21, 22, 23], [31, 32, 33]])
+    plan = [[(0, 1), (2, 0)], [(0, 2), (2, 1)], [(1, 0), (2, 2)], [(1, 1), (2, 3)]]
+    position = np.array([[p for _, p in step] for step in plan])
+    target = np.array(
+        [[[w if i < p else PAD for i, w in enumerate(words[s])] for s, p in step] for step in plan]
+    )
+    source = np.array([[[5 + s, EOS, PAD] for s, _ in step] for step in plan])
+    seen = to_tensor({"position": position, "source": source, "target": target})
+    found = sentences_of(seen, torch.ones(4, 2, dtype=torch.bool))
+    assert len(found.source) == 3
+    assert found.source.shape[1] == 2
+    shown = {tuple(row.tolist()) for row in found.inputs}
+    assert shown == {(BOS, 11, 12, PAD), (BOS, 21, PAD, PAD), (BOS, 31, 32, 33)}
+    for (t, n), row, place in zip(np.ndindex(4, 2), found.row.tolist(), found.place.tolist(), strict=True):
+        s, p = plan[t][n]
+        assert place == p
+        assert found.source[row, 0] == 5 + s
+        assert found.inputs[row, 1 : p + 1].tolist() == words[s, :p].tolist()
+    wanted = torch.zeros(4, 2, dtype=torch.bool)
+    wanted[1, 0] = wanted[2, 1] = True
+    few = sentences_of(seen, wanted)
+    assert few.inputs.tolist() == [[BOS, 11, 12], [BOS, 31, 32]]
+
+
+def test_networks_are_chosen_by_the_space() -> None:
+    space = envs().single_observation_space
+    heads = {"policy": 4}
+    shape = sentence_shape(space)
+    assert shape is not None
+    assert type(make_network(space, heads)) is Network
+    assert type(make_network(space, heads, (8, 8), True, "lstm")) is Network
+    assert critic_trunk(space) == "gru"
+    plain = gymnasium.spaces.MultiDiscrete([3, 3])
+    assert sentence_shape(plain) is None
+    assert sentence_shape(gymnasium.spaces.Dict({**space.spaces, "more": plain})) is None
+    assert critic_trunk(plain) == "lstm"
+    assert type(make_network(plain, heads, (8, 8), True, "transformer")) is Network
+    for options, message in (
+        ({"trunk": "gru", "recurrent": True}, "The trunk gru is for translation"),
+        ({"dropout": 0.1}, "dropout is for translation"),
+    ):
+        with pytest.raises(DescantError, match=message):
+            make_network(plain, heads, (8, 8), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("trunk", "hidden", "message"),
+    [
+        ("gru", (8,), "must name two widths"),
+        ("gru", (8, 12), "multiple of 8"),
+        ("transformer", (16,), "once for each layer"),
+        ("transformer", (16, 8), "one width"),
+        ("transformer", (12, 12), "multiple of 8"),
+        ("lstmm", (8, 16), "Unknown trunk"),
+    ],
+)
+def test_bad_shapes_are_refused(trunk: str, hidden: tuple[int, ...], message: str) -> None:
+    shape = sentence_shape(envs().single_observation_space)
+    assert shape is not None
+    with pytest.raises(DescantError, match=message):
+        TranslationNetwork(shape, {"value": 1}, hidden, trunk)
