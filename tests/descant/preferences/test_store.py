@@ -102,6 +102,19 @@ def test_undo_and_redo_go_back_and_forth(store: Store) -> None:
     assert store.progress("ann") == Progress(0, 5, 0, 1)
 
 
+def test_what_was_undone_before_another_judgement_is_not_redone(store: Store) -> None:
+    first, second, *_ = store.pairs()
+    store.judge(judged(first))
+    store.judge(judged(second))
+    store.undo("ann", new_uuid())
+    store.undo("ann", new_uuid())
+    store.judge(judged(first, choice="b"))
+    assert store.redoable("ann") is None
+    with pytest.raises(Unknown):
+        store.redo("ann", new_uuid())
+    assert store.next_pairs("ann") == [second]
+
+
 def test_annotators_do_not_touch_each_other(store: Store) -> None:
     first = next(store.pairs())
     store.judge(judged(first, "ann"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from descant.preferences.connections import Unsaved
 from descant.preferences.records import new_uuid
 from descant.preferences.store import Conflict, Store
 from descant.preferences.writer import Writer
@@ -66,6 +67,39 @@ def test_a_commit_that_fails_acknowledges_nothing(path: Path) -> None:
         kept = {judgement.annotator for judgement in store.judgements()}
     assert kept == {f"a{n}" for n, error in enumerate(answers) if error is None}
     assert len(kept) < 40
+
+
+def together(writer: Writer, works: list[Any]) -> list[BaseException | None]:
+    """Submit work that is to be one batch; what each failed with."""
+    going, gone = threading.Event(), threading.Event()
+
+    def hold(_: Store) -> None:
+        going.set()
+        gone.wait(10)
+
+    writer.submit(hold)
+    going.wait(10)
+    futures = [writer.submit(work) for work in works]
+    gone.set()
+    return [future.exception(10) for future in futures]
+
+
+@pytest.mark.parametrize(("error", "kept"), [(RuntimeError, 2), (Unsaved, 0)])
+def test_work_that_fails_halfway_leaves_nothing(path: Path, error: type[Exception], kept: int) -> None:
+    writer = Writer(path)
+    with Store(path) as store:
+        first, second, third, *_ = store.pairs()
+
+    def fails(s: Store) -> None:
+        s.judge(judged(second))
+        raise error("halfway")
+
+    found = together(writer, [lambda s: s.judge(judged(first)), fails, lambda s: s.judge(judged(third))])
+    writer.close()
+    # What can't be kept takes its whole batch with it; any other failure itself alone.
+    assert [isinstance(e, error) for e in found] == ([False, True, False] if kept else [True] * 3)
+    with Store(path) as store:
+        assert [j.pair for j in store.judgements()] == [first.uuid, third.uuid][:kept]
 
 
 def test_closing_finishes_what_was_submitted(path: Path) -> None:
