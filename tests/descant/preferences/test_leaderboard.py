@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from descant.preferences.leaderboard import VIRTUAL, Meetings, bradley_terry, connected, leaderboard, rated
+from descant.preferences.leaderboard import (
+    VIRTUAL,
+    Meetings,
+    bradley_terry,
+    connected,
+    leaderboard,
+    meetings,
+    rated,
+)
 from descant.preferences.store import Store
 
 from .records import judged, melody, pair_of
@@ -63,6 +71,20 @@ def test_sources_that_never_met_are_told_apart() -> None:
     chain = np.zeros((5, 5), bool)
     chain[[0, 2, 4, 3], [2, 4, 0, 3]] = True
     assert connected(chain | chain.T).tolist() == [0, 1, 0, 2, 0]
+
+
+def test_a_repetition_is_of_the_unit_of_its_first(tmp_path: Path) -> None:
+    with Store.create(tmp_path / "a.db") as store:
+        clips = [melody(0, "one"), melody(1, "two")]
+        for clip in clips:
+            store.add_clip(clip)
+        pairs = [pair_of(*clips), pair_of(*clips)]
+        pairs.append(pair_of(*clips, "b", repeats=pairs[0].uuid))
+        for pair in pairs:
+            store.add_pair(pair)
+            store.judge(judged(pair, "x"))
+            store.judge(judged(pair, "y", "b"))
+        assert meetings(store).unit.tolist() == [0, 0, 1, 1, 0, 0]
 
 
 def test_choices_are_counted_for_sources(tmp_path: Path) -> None:

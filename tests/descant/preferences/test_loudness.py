@@ -31,6 +31,11 @@ def test_silence_in_between_does_not_count() -> None:
     assert loudness(with_silence, 22_050) == pytest.approx(loudness(tone, 22_050), abs=0.3)
 
 
+def test_what_is_far_below_the_rest_does_not_count() -> None:
+    loud, soft = sine(997, 22_050, 0.1), sine(997, 22_050, 0.01, seconds=12)
+    assert loudness(np.concatenate([loud, soft]), 22_050) == pytest.approx(loudness(loud, 22_050), abs=0.3)
+
+
 def test_matched_sounds_are_equally_loud_and_never_clip() -> None:
     for sound in (sine(440, 22_050, 0.9), sine(440, 22_050, 0.001), sine(440, 22_050, 0.5, seconds=0.1)):
         assert loudness(matched(sound, 22_050), 22_050) == pytest.approx(-23.0, abs=0.01)
