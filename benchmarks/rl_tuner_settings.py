@@ -69,7 +69,8 @@ FRONTIER: dict[str, Setting] = {
 
 # --- Rows at our best setting ----------------------------------------------------------------------------------------
 # Chosen on seeds from 100 on. The first is the model that is measured against the bars.
-# It misses one: on seed 100, 0.10 % of the steps of 100,000 compositions lie in a repeated motif, of 0.11 % asked.
+# Trained for long it settles: after 600,000 steps every seed had other rows. All rows but one are then clear of their
+# bars, so that a temperature above 1 can buy the last, autocorrelation at lag 2 (-0.05 at 1), from the others.
 BEST: dict[str, Setting] = {
     "ppo, best": setting(
         "ppo",
@@ -86,16 +87,18 @@ BEST: dict[str, Setting] = {
             "n_epochs": 4,
             "minibatch_size": 2048,
         },
-        600_000,
+        1_200_000,
         weights={
             "key": 2.0,
             "repetition": 0.3,
-            "autocorrelation": 1.5,
+            "autocorrelation": 2.0,
             "motif": 1.5,
+            "repeated-motif": 0.2,
+            "intervals": 1.2,
             "leaps": 0.8,
-            "unique-highest": 10.0,
-            "unique-lowest": 8.0,
+            "unique-highest": 7.0,
+            "unique-lowest": 12.0,
         },
-        temperature=0.9,
+        temperature=1.3,
     ),
 }
