@@ -62,6 +62,7 @@ COMMANDS = {
     "train": "descant.commands.train:Train",
     "evaluate": "descant.commands.evaluate:Evaluate",
     "compose": "descant.commands.compose:Compose",
+    "translate": "descant.commands.translate:Translate",
     "check": "descant.commands.check:Check",
     "solve": "descant.commands.solve:Solve",
     "prefs": "descant.commands.prefs:Prefs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -12,7 +13,7 @@ from descant.errors import DescantError, did_you_mean
 from descant.makers import make_reward
 from descant.tasks import Bools, Episode, Floats, Ints, Reward, Task
 from descant.text import bleu
-from descant.text.pairs import GRAMMAR, load_pairs
+from descant.text.pairs import GRAMMAR, VOCABULARY, load_pairs, save_codecs
 from descant.text.translations import State, bleu_scores, start, texts_of, tokens_of, write
 from descant.text.vocabularies import EOS, UNK
 
@@ -145,6 +146,10 @@ class Translation(Task[State]):
             "length_ratio": state.length / np.maximum(near, 1),
             "eos": (state.ended & (state.position < self._limit)).astype(float),
         }
+
+    def keep_with(self, folder: Path) -> None:
+        """Write the vocabularies into a run's folder, so that its translations can be read without the text."""
+        save_codecs(folder / VOCABULARY, self.pairs.codecs)
 
     def render(self, episode: Episode[State], mode: str) -> str:
         """`ansi`: the source, what is written, a reference."""

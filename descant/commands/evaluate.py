@@ -21,15 +21,20 @@ from descant.registry import agents, build, tasks
 
 @dataclasses.dataclass
 class Evaluate:
-    """Evaluate a run: on counterpoint its score between chance (0) and the exact optimum (1), on melodies statistics.
+    """Evaluate a run: on counterpoint its score between chance and the exact optimum, on melodies and translations
+    statistics.
 
     On counterpoint: greedy on Fux's six cantus firmi, above and below, legal or not. On melodies: --n of them are
     drawn, and measured as Jaques et al. 2017 did, with reward, log p and KL beside the prior, copied runs, and overlap
-    with tunes held out, each with a 95 % interval. On other environments: the mean return of --episodes episodes.
+    with tunes held out, each with a 95 % interval. Translations: those of the test sentences, greedy or by --beam, get
+    BLEU and chrF from sacrebleu with its signatures, exact match, and what the policy thinks; --against tests them
+    against another run's. On other environments: the mean return of --episodes episodes.
 
     Example: descant evaluate runs/counterpoint-reinforce-0
 
     Example: descant evaluate runs/note-rnn --n 100000 --json
+
+    Example: descant evaluate runs/translation-rloo-0 --against runs/translation-transformer-0 --beam 5
     """
 
     run_or_agent: Annotated[str, tyro.conf.Positional]
@@ -45,7 +50,17 @@ class Evaluate:
     temperature: float = 1.0
     """Melodies: above 1 is wilder, below 1 safer, 0 the likeliest one."""
     prior: str | None = None
-    """Melodies: a run to measure log p and KL by, in place of the one it was trained with."""
+    """Melodies, translations: a run to measure log p and KL by, in place of the one it was trained with."""
+    against: str | None = None
+    """Translations: a run to test against, by a paired bootstrap."""
+    split: str = "test"
+    """Translations: train, val or test."""
+    beam: int = 1
+    """Translations: width of the beam; 1 is greedy."""
+    length_penalty: float = 1.0
+    """Translations: a beam's hypotheses are compared by log-probability over length to this power."""
+    samples: int = 10
+    """Translations: how many to show beside their sources and references."""
     seed: int = 0
     """Seed of what is drawn."""
     json: bool = False
@@ -54,8 +69,10 @@ class Evaluate:
     def run(self) -> int:
         """Print a table, or JSON."""
         at_least(0, seed=self.seed)
-        at_least(1, episodes=self.episodes, n=self.n)
+        at_least(1, episodes=self.episodes, n=self.n, beam=self.beam)
         agent, env_id, options = find_agent(self.run_or_agent)
+        if env_id == "descant/Translation-v0" and translates(agent):
+            return self._translations()
         if env_id == "descant/Melody-v0":
             return self._melodies(agent, options | parse_options(self.set))
         if env_id != "descant/Counterpoint-v0":
@@ -76,6 +93,17 @@ class Evaluate:
 
         asked = (self.n, self.temperature, self.prior, self.seed)
         leave(evaluate_melodies(agent, self.run_or_agent, options, *asked), self.json)
+        return 0
+
+    def _translations(self) -> int:
+        from descant.commands.evaluate_translations import Asked, evaluate_translations, leave
+
+        at_least(0, samples=self.samples)
+        more = parse_options(self.set)
+        asked = Asked(
+            self.split, self.beam, self.length_penalty, self.prior, self.against, self.samples, more
+        )
+        leave(evaluate_translations(self.run_or_agent, asked), self.json)
         return 0
 
     def _returns(self, agent: Agent, env_id: str, options: dict[str, Any]) -> int:
@@ -102,6 +130,12 @@ class Evaluate:
         else:
             print(f"mean return {kept.mean():.2f} (deviation {kept.std():.2f}) over {len(kept)} episodes")
         return 0
+
+
+def translates(agent: Agent) -> bool:
+    """Whether its policy is an encoder and a decoder: any other on translations has returns alone."""
+    network = getattr(agent, "networks", {}).get("policy")
+    return network is not None and bool(getattr(network, "cached", False))
 
 
 def find_agent(name: str) -> tuple[Agent, str, dict[str, Any]]:

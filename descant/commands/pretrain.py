@@ -18,36 +18,63 @@ from descant.registry import agents
 from descant.runs.folders import RunFolder
 
 ID = "descant/Melody-v0"
+TRANSLATION = "descant/Translation-v0"
+COLLECTIONS = "essen,airds,oneills,ryans"
 HIDDEN = {"lstm": (64, 100), "transformer": (64, 64, 64)}  # Jaques et al.'s LSTM has 100 units
 
 
 @dataclasses.dataclass
 class Pretrain:
-    """Train a model of melodies on tunes: a prior that every agent with KL control takes.
+    """Train a model of melodies on tunes, or one that translates on pairs: a prior that agents with KL control take.
 
-    Tunes are read once and cached, brought to C major or A minor, cut into windows and split by tune. Early stopping
-    on tunes held out; at the end the model is measured on others, beside n-grams fitted to the same windows. Ctrl-C
-    saves and stops; --resume goes on exactly where it stopped.
+    Melodies: tunes are read once and cached, brought to C major or A minor, cut into windows and split by tune. Early
+    stopping on tunes held out; at the end the model is measured on others, beside n-grams fitted to the same windows.
+    Ctrl-C saves and stops; --resume goes on exactly where it stopped.
+
+    Translation: an encoder and a decoder learn by teacher forcing, from the built-in grammar, from a folder with
+    train|val|test.{xx,yy}, or from two files, of which every twentieth pair is held out.
 
     Example: descant pretrain descant/Melody-v0 --corpus essen,airds,oneills,ryans --out runs/note-rnn
+
+    Example: descant pretrain descant/Translation-v0 --corpus multi30k --languages de en --set min_frequency=2
     """
 
     env: Annotated[str, tyro.conf.Positional] = ID
-    """The environment: descant/Melody-v0."""
-    corpus: str = "essen,airds,oneills,ryans"
-    """Collections with commas between (essen, airds, oneills, ryans), or a folder: ABC, MIDI, MusicXML, also .mxl."""
-    model: Literal["lstm", "transformer"] = "lstm"
-    """The network that remembers."""
+    """The environment: descant/Melody-v0 or descant/Translation-v0."""
+    corpus: str | None = None
+    """Melodies: collections with commas between (essen,airds,oneills,ryans), or a folder: ABC, MIDI, MusicXML, also
+    .mxl. Translation: a folder with train|val|test.{xx,yy}, or grammar, the built-in one."""
+    source: Path | None = None
+    """Translation: a file of sentences, one a line, in place of a folder."""
+    target: Path | None = None
+    """Translation: the file of their translations."""
+    languages: tuple[str, ...] = ()
+    """Translation: endings of the folder's files, the source's first: --languages de en."""
+    licence: str = ""
+    """Translation: a note on the text's licence, to keep with the run."""
+    model: Literal["lstm", "transformer", "gru"] | None = None
+    """The network: lstm or transformer for melodies (lstm), gru or transformer for translation (transformer)."""
     hidden: tuple[int, ...] = ()
-    """Widths: the encoder's, then the LSTM's (64 100), or one for each layer of the Transformer (64 64 64)."""
+    """Widths: the encoder's, then the LSTM's (64 100), or one for each layer of the Transformer (64 64 64). To
+    translate: the embeddings', then the GRU's (128 256) or one for each layer of the Transformer (128 128 128)."""
     total_timesteps: int | None = None
-    """Steps learned from in all, those before a resume included (40,000,000; with --resume, the run's own)."""
-    learning_rate: float = 3e-3
-    """Adam's step size at the beginning; it falls to zero in a line."""
-    batch_size: int = 128
-    """Windows in a gradient step."""
-    epoch: int = 20_000
-    """Windows between two looks at what is held out."""
+    """Steps learned from in all, those before a resume included (melodies 40,000,000, translation 20 times the training
+    text; with --resume, the run's own)."""
+    learning_rate: float | None = None
+    """Adam's step size at the beginning (3e-3), where it falls to zero in a line; to translate its largest (2e-3), to
+    which it rises and from which it falls with the root of the gradient steps."""
+    warmup: int = 200
+    """Translation: gradient steps in which the learning rate rises."""
+    label_smoothing: float = 0.1
+    """Translation: share of the target that all words have alike."""
+    dropout: float = 0.1
+    """Translation: share of what is dropped in training."""
+    scheduled_sampling: float = 0.0
+    """Translation: share of the words before that are the model's own at the end of the training."""
+    batch_size: int | None = None
+    """Windows in a gradient step (128), or sentences (64)."""
+    epoch: int | None = None
+    """Windows between two looks at what is held out (20,000), or sentences (8,192)."""
     patience: int = 10
     """Stop after so many looks without a better one; 0 never stops."""
     stride: int = 1
@@ -55,7 +82,7 @@ class Pretrain:
     seed: int = 0
     """Everything random follows from it, which tunes are held out too."""
     out: Path | None = None
-    """The run folder to make; by default runs/melody-MODEL-SEED."""
+    """The run folder to make; by default runs/melody-MODEL-SEED or runs/translation-MODEL-SEED."""
     resume: Path | None = None
     """A run folder to go on with; corpus and settings come from it."""
     cache: Path | None = None
@@ -64,6 +91,10 @@ class Pretrain:
     """Processes that read the files; one for each core."""
     set: tuple[str, ...] = ()
     """Options of the environment as NAME=VALUE: --set steps=64 observe=last."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Translation: where to train."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Translation: numbers to train with; auto is bfloat16 on CUDA and on processors with AMX, else float32."""
     track: tuple[str, ...] = ()
     """Mirrors of metrics.jsonl: wandb, tensorboard."""
     progress: bool = True
@@ -76,7 +107,13 @@ class Pretrain:
         from descant.pretraining import conclude
 
         at_least(1, total_timesteps=self.total_timesteps, stride=self.stride, workers=self.workers)
+        if self.resume is None and self.env == TRANSLATION:
+            from descant.commands.pretrain_translation import new_run
+
+            return self._translation(new_run(self))
         run = RunFolder.open(self.resume) if self.resume else self._new_run()
+        if run.config.get("env") == TRANSLATION and "corpus" in run.config:
+            return self._translation(run)
         if "corpus" not in run.config:
             raise DescantError(
                 f"{run.path} was not pretrained: go on with descant train --resume {run.path}."
@@ -91,6 +128,19 @@ class Pretrain:
             _print(report, run.config["config"])
         return 0
 
+    def _translation(self, run: RunFolder) -> int:
+        from descant.commands.pretrain_translation import conclude, prepare, print_report
+
+        if not train(run, tuple(self.track), self.progress, self.total_timesteps, prepare(run)):
+            print(f"stopped; go on with: descant pretrain --resume {run.path}", file=sys.stderr)
+            return 130
+        report = {**run.config["corpus"], **conclude(run), "run": str(run.path)}
+        if self.json:
+            print_json(report)
+        else:
+            print_report(report, run.config["config"])
+        return 0
+
     def _new_run(self) -> RunFolder:
         """Read the corpus, refuse what can't work, then make the folder and write the windows into it."""
         from descant.agent import make_config
@@ -99,6 +149,7 @@ class Pretrain:
         from descant.pretraining import data_name, write_data
         from descant.runs.tracking import check_backends
 
+        corpus_name, model = self.corpus or COLLECTIONS, self.model or "lstm"
         options, kind = parse_options(self.set), agents.get("bc")
         steps, columns = self._shape(options)
         settings = self._settings()
@@ -106,10 +157,10 @@ class Pretrain:
         with contextlib.closing(make_env(self.env, 1, options)) as env:
             kind(env, dataclasses.replace(made, data="to come"))
         check_backends(self.track)
-        corpus = load_corpus(self.corpus, self.cache, self.workers, self.progress)
+        corpus = load_corpus(corpus_name, self.cache, self.workers, self.progress)
         windows = cut(corpus, steps, self.stride, self.seed)
         _say_skipped(corpus.skipped, corpus.reports)
-        out = self.out or Path("runs") / f"melody-{self.model}-{self.seed}"
+        out = self.out or Path("runs") / f"melody-{model}-{self.seed}"
         splits = {"data": "train", "heldout": "valid"}
         run = RunFolder.create(
             out,
@@ -120,7 +171,7 @@ class Pretrain:
                 "config": settings,
                 "files": {option: data_name(split) for option, split in splits.items()},
                 "total_timesteps": self.total_timesteps or 40_000_000,
-                "corpus": {"corpus": self.corpus, "tunes": len(corpus), "skipped": corpus.skipped},
+                "corpus": {"corpus": corpus_name, "tunes": len(corpus), "skipped": corpus.skipped},
             },
         )
         write_data(run, windows, columns)
@@ -129,7 +180,9 @@ class Pretrain:
     def _shape(self, options: dict[str, Any]) -> tuple[int, int]:
         """Steps of a window, and columns of an observation."""
         if self.env != ID:
-            raise DescantError(f"Only {ID} is pretrained on a corpus, not {self.env!r}: take descant train.")
+            raise DescantError(
+                f"Only {ID} and {TRANSLATION} are pretrained on a corpus, not {self.env!r}: take descant train."
+            )
         if {"key", "mode"} & options.keys():
             raise DescantError("Tunes are brought to C major and A minor: leave out --set key and mode.")
         with contextlib.closing(make_env(self.env, 1, options)) as env:
@@ -137,15 +190,18 @@ class Pretrain:
 
     def _settings(self) -> dict[str, Any]:
         """Those of the agent that learns."""
+        model = self.model or "lstm"
+        if model not in HIDDEN:
+            raise DescantError(f"--model must be lstm or transformer for melodies, not {model}.")
         return {
             "num_envs": 1,
             "recurrent": True,
-            "trunk": self.model,
-            "hidden": list(self.hidden or HIDDEN[self.model]),
-            "learning_rate": self.learning_rate,
+            "trunk": model,
+            "hidden": list(self.hidden or HIDDEN[model]),
+            "learning_rate": 3e-3 if self.learning_rate is None else self.learning_rate,
             "lr_schedule": "linear",
-            "batch_size": self.batch_size,
-            "epoch": self.epoch,
+            "batch_size": 128 if self.batch_size is None else self.batch_size,
+            "epoch": 20_000 if self.epoch is None else self.epoch,
             "patience": self.patience,
             "seed": self.seed,
         }

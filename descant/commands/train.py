@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,10 +92,11 @@ class Train:
         made = make_config(kind, config)
         with contextlib.closing(make_env(self.env, getattr(made, "num_envs", 1), options)) as env:
             kind(env, made)
+            task: Any = getattr(env.unwrapped, "task", None)
         check_backends(self.track)
         stem = self.env.split("/")[-1].split("-v")[0].lower()
         default = Path("runs") / f"{stem}-{self.agent.replace('/', '-')}-{config.get('seed', 0)}"
-        return RunFolder.create(
+        run = RunFolder.create(
             self.out or default,
             {
                 "env": self.env,
@@ -105,14 +106,23 @@ class Train:
                 "total_timesteps": self.total_timesteps or DEFAULT_STEPS,
             },
         )
+        keep = getattr(task, "keep_with", None)
+        if keep is not None:
+            keep(run.path)
+        return run
 
 
 def train(
-    run: RunFolder, track: Sequence[str] = (), progress_bar: bool = False, total: int | None = None
+    run: RunFolder,
+    track: Sequence[str] = (),
+    progress_bar: bool = False,
+    total: int | None = None,
+    prepare: Callable[[Any], None] | None = None,
 ) -> bool:
     """Train a run from its last checkpoint (or the beginning); whether it reached its end.
 
-    `total` overrides the run's own number of environment steps, to train on beyond it.
+    `total` overrides the run's own number of environment steps, to train on beyond it. `prepare` is given the agent
+    before it learns.
     """
     from descant.agent import make_config
     from descant.runs.checkpoints import load_checkpoint
@@ -133,6 +143,8 @@ def train(
         if resumed:
             resumed.manifest["config"] |= own  # which says where they were when it was saved
         agent = kind.from_checkpoint(resumed, env) if resumed else kind(env, config)
+        if prepare is not None:
+            prepare(agent)
         backends = ("jsonl", *track)
         with make_tracker(run, backends, resume_step=agent.num_timesteps) as tracker:
             saved = time.monotonic()

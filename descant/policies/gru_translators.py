@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from descant.errors import DescantError
+from descant.policies.linear import Dense
 from descant.policies.sentences import Shape
 from descant.policies.transformer_translators import HEADS, Tensors, by_head, embedding
 from descant.text.vocabularies import PAD
@@ -32,11 +33,11 @@ class GRUTranslator(nn.Module):
         size, width = hidden
         self.source, self.target = (embedding(ids, size) for ids in (shape.source, shape.target))
         self.forwards, self.backwards = (nn.GRU(size, width // 2, batch_first=True) for _ in range(2))
-        self.start = nn.Linear(width, 2 * width)
-        self.memory, self.query = nn.Linear(width, width), nn.Linear(width, width)
+        self.start = Dense(width, 2 * width)
+        self.memory, self.query = Dense(width, width), Dense(width, width)
         self.first = nn.GRU(size, width, batch_first=True)
         self.second = nn.GRU(2 * width, width, batch_first=True)
-        self.join, self.norm = nn.Linear(2 * width, size), nn.LayerNorm(size)
+        self.join, self.norm = Dense(2 * width, size), nn.LayerNorm(size)
         self.drop = nn.Dropout(dropout)
         self.width, self.out_features, self.scale = width, size, math.sqrt(size)
 

@@ -22,6 +22,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out
 
 
+class Dense(torch.nn.Linear):
+    """A linear layer over the last axis by `linear`; as torch's where numbers are cast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[..., O] from float[..., I]."""
+        if torch.is_autocast_enabled(x.device.type):
+            return torch.nn.functional.linear(x, self.weight, self.bias)
+        flat = linear(x.reshape(-1, x.shape[-1]), self.weight, self.bias)
+        return flat.view(*x.shape[:-1], flat.shape[-1])
+
+
 def _fits(x: Tensor, weight: Tensor) -> bool:
     large = len(x) * weight.numel() >= LARGE and x.dim() == 2
     return large and ONEDNN and x.dtype is weight.dtype is torch.float32 and x.device.type == "cpu"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from descant.errors import DescantError
+from descant.policies.linear import Dense
 from descant.policies.sentences import Shape
 from descant.text.vocabularies import PAD
 
@@ -39,7 +40,7 @@ class MLP(nn.Sequential):
     """Two layers, the inner one four times as wide."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+        super().__init__(Dense(width, 4 * width), nn.ReLU(), Dense(4 * width, width))
 
 
 class Attention(nn.Module):
@@ -47,7 +48,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.query, self.memory, self.join = (nn.Linear(width, k * width) for k in (1, 2, 1))
+        self.query, self.memory, self.join = (Dense(width, k * width) for k in (1, 2, 1))
 
     def look(self, x: Tensor, memory: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
         """float[E, L, width] of `x` at `memory` float[E, heads, S, 2 width / heads] (`remember` made it)."""

@@ -18,6 +18,7 @@ from descant.errors import DescantError, did_you_mean
 from descant.policies.categorical import MASKED
 from descant.policies.gru_translators import GRUTranslator
 from descant.policies.heads import make_head
+from descant.policies.linear import linear
 from descant.policies.networks import Network
 from descant.policies.sentences import Shape, sentences_of, trimmed
 from descant.policies.transformer_translators import Tensors, TransformerTranslator
@@ -128,7 +129,7 @@ class TranslationNetwork(Network):
         """Heads of features float[K, width] after `place` int64[K] tokens."""
         heads = {kind: head(features) for kind, head in self.heads.items()}
         if self.bias is not None:
-            logits = nn.functional.linear(features, self.model.target.weight, self.bias) + self.forbidden
+            logits = linear(features, self.model.target.weight, self.bias) + self.forbidden
             first = (place == 0)[:, None] & (torch.arange(logits.shape[1], device=place.device) == EOS)
             heads["policy"] = logits.masked_fill(first, MASKED)
         return heads

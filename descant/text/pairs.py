@@ -22,6 +22,7 @@ from descant.text.vocabularies import EOS, PAD, UNK, Codec, Vocabulary
 ORDER = 4  # n-grams that are counted while a translation is written
 LISTED = 2000  # correct translations that are kept of a source; with more, each answer is read
 GRAMMAR = "grammar"
+VOCABULARY = "vocabulary"  # the folder of a run where its words are
 GRAMMAR_WORDS, FILE_WORDS = 20, 60
 FILES = {
     "source.json": Vocabulary,
