@@ -40,8 +40,8 @@ class Row:
 
 
 def measure() -> list[Row]:
-    """Every row. Takes about two minutes, most of it training."""
-    from . import bleu_speed, training_speed
+    """Every row. Takes about three minutes, most of it training."""
+    from . import bleu_speed, training_speed, translation_speed
 
     rows = [against_cartpole(n) for n in (256, 4096)]
     rows += [throughput(n) for n in (1, 64, 1024)]
@@ -51,6 +51,7 @@ def measure() -> list[Row]:
     rows.append(import_time())
     rows += bleu_speed.measure()
     rows += training_speed.measure()
+    rows += translation_speed.measure()
     return rows
 
 

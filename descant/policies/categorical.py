@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 MASKED = -1e9  # finite, so that gradients of what is masked are zero and not NaN
+MANY = 1024  # actions from which one number a row costs less to draw than one an action
 
 
 def masked_log_softmax(logits: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -16,9 +17,20 @@ def masked_log_softmax(logits: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def sample(log_probs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Actions int64[...] by the Gumbel-max trick. Never a masked one."""
+    """Actions int64[...] by the Gumbel-max trick; of many, by the sum of probabilities. Never a masked one."""
+    if log_probs.shape[-1] >= MANY:
+        return _by_sum(log_probs, generator)
     noise = torch.empty_like(log_probs).exponential_(generator=generator).log_()
     return (log_probs - noise).argmax(dim=-1)
+
+
+def _by_sum(log_probs: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The first action up to which the probabilities sum to more than a number drawn for each row."""
+    sums = torch.softmax(log_probs, dim=-1).cumsum(dim=-1, dtype=torch.float64)
+    drawn = torch.rand((*sums.shape[:-1], 1), generator=generator, dtype=torch.float64, device=sums.device)
+    # A sum that does not grow is never the first above: what has no chance is not drawn.
+    found = torch.searchsorted(sums, drawn * sums[..., -1:], right=True)[..., 0]
+    return found.clamp(max=log_probs.shape[-1] - 1)
 
 
 def probabilities(log_probs: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ def least_risk(candidates: Sequence[list[int]]) -> tuple[list[int], float]:
     return texts[int(means.argmax())], float(means.max())
 
 
-class _Writer:
+class Writer:
     """A network with what it keeps of some rows that write, all as far as each other."""
 
     def __init__(self, network: TranslationNetwork, sources: Tensor, limit: int, copies: int = 1) -> None:
@@ -209,7 +209,7 @@ def _in_batches(sources: Any, size: int, write: Callable[[Tensor], Translations]
 
 
 def _write(network: TranslationNetwork, sources: Tensor, limit: int, pick: Pick) -> Translations:
-    writer, n = _Writer(network, sources, limit), len(sources)
+    writer, n = Writer(network, sources, limit), len(sources)
     device = network.device
     written = torch.full((n, limit), PAD, device=device)
     scores = torch.zeros(n, device=device)
@@ -240,7 +240,7 @@ def _search(
     network: TranslationNetwork, sources: Tensor, limit: int, width: int, penalty: float
 ) -> Translations:
     n, device = len(sources), network.device
-    writer = _Writer(network, sources, limit, width)
+    writer = Writer(network, sources, limit, width)
     row = torch.arange(n, device=device)  # which sentence each beam is of
     scores = torch.full((n, width), NEVER, device=device)
     scores[:, 0] = 0.0  # all begin alike: one place is enough

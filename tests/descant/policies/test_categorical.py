@@ -115,3 +115,24 @@ def test_the_closed_gradient_is_autograds(
     kl = (0.7, prior) if with_prior else (0.0, None)
     ours = logit_gradient(log_probs.detach(), actions, weights, ent_coef, *kl)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+def test_of_many_actions_each_is_drawn_as_often_as_it_is_likely() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 1500) * 2
+    mask = torch.ones(2, 1500, dtype=torch.bool)
+    mask[:, ::2] = False
+    mask[:, -3:] = False
+    log_probs = masked_log_softmax(logits, mask)
+    n = 40_000
+    generator = torch.Generator().manual_seed(1)
+    drawn = sample(log_probs.expand(n, 2, 1500), generator)
+    assert drawn.shape == (n, 2)
+    for row in range(2):
+        counts = torch.bincount(drawn[:, row], minlength=1500)
+        assert not counts[~mask[row]].any()
+        chances = log_probs[row].exp()
+        errors = (counts / n - chances) / (chances / n + 1e-9).sqrt()
+        assert errors[chances > 1e-3].abs().max() < 5
+    again = sample(log_probs.expand(n, 2, 1500), torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, again)
