@@ -59,7 +59,7 @@ class Pretrain:
     translate: the embeddings', then the GRU's (128 256) or one for each layer of the Transformer (128 128 128)."""
     total_timesteps: int | None = None
     """Steps learned from in all, those before a resume included (melodies 40,000,000, translation 20 times the training
-    text; with --resume, the run's own)."""
+    text, 6 times the grammar's; with --resume, the run's own)."""
     learning_rate: float | None = None
     """Adam's step size at the beginning (3e-3), where it falls to zero in a line; to translate its largest (2e-3), to
     which it rises and from which it falls with the root of the gradient steps."""

@@ -34,7 +34,7 @@ LOOKED_AT = 256  # sentences that are translated at every look
 GRAMMAR_SIZE = 16_384  # sentences of the grammar, where nothing else is asked for
 VALIDATED = 1024
 HELD = 20  # of two plain files every so manieth pair is for validation, the one after it for the test
-PASSES = 20  # over the training text, by default
+PASSES, GRAMMAR_PASSES = 20, 6  # over the training text, by default
 SIDES = ("source", "target")
 FILES = {"data": "train", "heldout": "valid"}
 
@@ -54,7 +54,8 @@ def new_run(asked: Pretrain) -> RunFolder:
         read = _Read(options, settings)
     if text is not None:
         options["data"] = str(out.absolute() / "text")
-    total = asked.total_timesteps or PASSES * read.examples["train"].steps
+    passes = PASSES if "data" in options else GRAMMAR_PASSES
+    total = asked.total_timesteps or passes * read.examples["train"].steps
     run = RunFolder.create(
         out,
         {
