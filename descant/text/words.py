@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 # Numbers with points or commas inside, words with hyphens inside, 's and its like, any other sign by itself.
-TOKEN = re.compile(r"\d+(?:[.,:]\d+)+|\w+(?:-\w+)*(?:-(?=\s))?|'(?=\w)\w+|[^\w\s]")
+TOKEN = re.compile(r"\d+(?:[.,:]\d+)+|\w+(?:-\w+)*(?:-(?!\w))?|'(?=\w)\w+|[^\w\s]")
 CLOSING = frozenset(".,!?;:)]}%…")
 OPENING = frozenset("([{$#„¿¡")
 JOINING = frozenset("/@&")

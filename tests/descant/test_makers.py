@@ -83,7 +83,7 @@ def test_a_reward_is_made_by_name_by_options_or_is_one_already() -> None:
     made = descant.make_reward({"name": "fux", "weights": {"step": 0.0}})
     assert isinstance(made, Fux)
     assert made.costs["step"] == 0.0
-    with pytest.raises(DescantError, match="A reward needs a 'name': one of fux"):
+    with pytest.raises(DescantError, match="A reward needs a 'name': one of bleu, chrf, fux"):
         descant.make_reward({"weights": {}})
 
 

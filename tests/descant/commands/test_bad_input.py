@@ -199,7 +199,7 @@ TRAIN = [
     ("--set pool=all", "pool must be a whole number, not 'all'."),
     ("--set pool_seed=-1", "pool_seed"),
     ("--set reward=fuchs", "Unknown reward 'fuchs'. Did you mean 'fux'?"),
-    ("--set reward=5", "5 is no reward: give a name, one of fux"),
+    ("--set reward=5", "5 is no reward: give a name, one of bleu, chrf, fux"),
     ("""--set 'reward={"name":"fux","weights":{"consonanc":1}}'""", "Did you mean 'consonance'?"),
     ("""--set 'reward={"weights":{}}'""", "A reward needs a 'name'"),
     ("--config.foo 1", "Unrecognized options: --config.foo, 1. See: descant train --help"),

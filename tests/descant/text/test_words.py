@@ -23,6 +23,7 @@ multi30k = pytest.mark.skipif(not MULTI30K.is_dir(), reason=f"Multi30k is not at
         ('He says "no" (twice)!', ["he", "says", '"', "no", '"', "(", "twice", ")", "!"]),
         ("1,014 at 10:30; 3.5", ["1,014", "at", "10:30", ";", "3.5"]),
         ("Obst- und Gemüse", ["obst-", "und", "gemüse"]),
+        ("Gemüse und Obst-", ["gemüse", "und", "obst-"]),
         ("either/or", ["either", "/", "or"]),
         ("  ", []),
     ],
