@@ -233,11 +233,13 @@ def test_scheduled_sampling_writes_on_from_its_own_words(files: dict[str, str]) 
     rows = np.arange(12)
     batch: Rollout = shown.take(rows)
     targets = shown.targets[rows]
+    with torch.no_grad():
+        agent.networks["policy"].bias[EOS] = 3.0  # which it would often end with
     written = agent._written(batch, targets, 1.0)
     inside = np.arange(targets.shape[1])[None] < shown.lengths[rows][:, None] - 1
-    assert (written[inside] != targets[inside]).mean() > 0.8
+    assert (written[inside] != targets[inside]).mean() > 0.4
     np.testing.assert_array_equal(written[~inside], targets[~inside])
-    assert not np.isin(written[inside], [PAD, EOS, UNK]).any() or (targets[inside] == EOS).any()
+    assert not np.isin(written[inside], [PAD, EOS, UNK]).any()
     np.testing.assert_array_equal(agent._written(batch, targets, 0.0), targets)
     mixed = shown.take(rows, written)
     np.testing.assert_array_equal(mixed.actions, batch.actions)

@@ -100,20 +100,28 @@ def test_a_folder_of_text(text: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     found = json.loads(capsys.readouterr().out)
     assert found["sentences"] == 12
     assert "case:lc" in found["bleu"]["signature"]  # its words are lower-cased
+    for ending in ("en", "de"):  # words that the run has never seen
+        with (text / f"train.{ending}").open("a", encoding="utf-8") as file:
+            file.write("quite other words\n")
+    assert main(["evaluate", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == found
     assert main(["evaluate", str(run), "--set", 'languages=["de","en"]']) == 2
     assert "translates en to de, not de to en" in capsys.readouterr().err
 
 
 def test_two_files(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = ["--source", str(text / "train.en"), "--target", str(text / "train.de")]
+    for ending in ("en", "de"):  # each twice, one after the other
+        content = "".join(
+            f"{line}\n{line}\n" for line in (text / f"train.{ending}").read_text().splitlines()[:60]
+        )
+        (tmp_path / f"all.{ending}").write_text(content, encoding="utf-8")
+    files = ["--source", str(tmp_path / "all.en"), "--target", str(tmp_path / "all.de")]
     run = pretrain(tmp_path / "a", *files, "--total-timesteps", "300")
     lines = {s: (run / f"text/{s}.en").read_text().splitlines() for s in ("train", "val", "test")}
-    assert [len(lines[s]) for s in ("train", "val", "test")] == [54, 3, 3]
-    assert sorted(line for some in lines.values() for line in some) == sorted(
-        (text / "train.en").read_text().splitlines()
-    )
-    order = (text / "train.de").read_text().splitlines()
-    sources = (text / "train.en").read_text().splitlines()
+    assert [len(lines[s]) for s in ("train", "val", "test")] == [108, 6, 6]
+    assert len({line for some in lines.values() for line in some}) == 60
+    assert sum(len(set(some)) for some in lines.values()) == 60  # the same source is always for the same
+    order, sources = ((tmp_path / f"all.{e}").read_text().splitlines() for e in ("de", "en"))
     targets = (run / "text/val.de").read_text().splitlines()
     assert [order[sources.index(line)] for line in lines["val"]] == targets
     moved = tmp_path / "moved"

@@ -12,6 +12,7 @@ import torch
 from descant.errors import DescantError
 from descant.policies.categorical import MASKED, masked_log_softmax, sample
 from descant.policies.encoders import flatten_time, to_tensor
+from descant.policies.gru_translators import backwards
 from descant.policies.making import critic_trunk, make_network
 from descant.policies.networks import Network
 from descant.policies.sentences import sentence_shape, sentences_of
@@ -114,6 +115,12 @@ def test_a_state_that_does_not_belong_to_what_is_seen_does_no_harm(
         torch.testing.assert_close(
             made.step(other, starts, state)[0]["policy"], expected.flip(0), rtol=1e-4, atol=1e-4
         )
+        _, state = made.step(seen[3], starts, None)
+        other = {k: v.clone() for k, v in seen[4].items()}  # another source, the same words written
+        other["source"][:, 0] = 9
+        torch.testing.assert_close(
+            made.step(other, starts, state)[0]["policy"], made(other)["policy"], rtol=1e-4, atol=1e-4
+        )
         # The same length and source, but another word in the middle.
         _, state = made.step(seen[3], starts, None)
         changed = {k: v.clone() for k, v in seen[4].items()}
@@ -205,6 +212,22 @@ def test_sentences_are_found_once_each() -> None:
     wanted[1, 0] = wanted[2, 1] = True
     few = sentences_of(seen, wanted)
     assert few.inputs.tolist() == [[BOS, 11, 12], [BOS, 31, 32]]
+
+
+def test_steps_of_other_sentences_are_kept_apart() -> None:
+    position = np.array([[1, 1, 1, 2], [2, 2, 3, 3]])  # the last row alone goes on
+    target = np.array([[[8, 0, 0]] * 3 + [[8, 9, 0]], [[8, 9, 0], [7, 9, 0], [8, 9, 9], [8, 9, 4]]])
+    source = np.array([[[5, EOS]] * 4, [[6, EOS], [5, EOS], [5, EOS], [5, EOS]]])
+    seen = to_tensor({"position": position, "source": source, "target": target})
+    found = sentences_of(seen, torch.ones(2, 4, dtype=torch.bool))
+    assert len(found.source) == 7
+    assert found.row[3] == found.row[7]
+    assert found.source[found.row].tolist() == source.reshape(8, 2).tolist()
+
+
+def test_the_way_back_begins_with_the_last_word() -> None:
+    visible = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    assert backwards(visible).tolist() == [[2, 1, 0, 3], [0, 1, 2, 3]]
 
 
 def test_networks_are_chosen_by_the_space() -> None:

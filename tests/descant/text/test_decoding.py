@@ -71,6 +71,45 @@ def test_a_beam_of_full_width_is_exhaustive_search(trunk: str, penalty: float) -
     assert len(answers) > 2
 
 
+def slow_beam(network: TranslationNetwork, source: Any, width: int, penalty: float) -> list[int]:
+    """By the definition: a hypothesis that ends keeps its place."""
+    beams: list[list[int]] = [[]]
+    ended: list[list[int]] = []
+    while beams:
+        longer = [(prefix, word) for prefix in beams for word in (EOS, *WORDS) if prefix or word != EOS]
+        if len(beams[0]) == LIMIT - 1:
+            longer = [(prefix, EOS) for prefix in beams]
+        scores = [_path(network, source, [*prefix, word]) for prefix, word in longer]
+        order = np.argsort(scores)[::-1][: width - len(ended)]
+        ended += [longer[i][0] for i in order if longer[i][1] == EOS]
+        beams = [[*longer[i][0], longer[i][1]] for i in order if longer[i][1] != EOS]
+    return max(ended, key=lambda t: log_prob(network, source, t) / (len(t) + 1) ** penalty)
+
+
+def _path(network: TranslationNetwork, source: Any, tokens: list[int]) -> float:
+    """Log-probability of a path, an EOS that the limit asks for being sure."""
+    if tokens[-1] == EOS:
+        return log_prob(network, source, tokens[:-1])
+    with torch.no_grad():
+        inputs = torch.tensor([[BOS, *tokens[:-1]]])
+        features = network.model.decode(network.model.encode(torch.as_tensor(source)[None]), inputs)[0][0]
+        found = network.headed(features, torch.arange(len(features)))["policy"].log_softmax(-1)
+    return float(sum(found[t, word] for t, word in enumerate(tokens)))
+
+
+@trunks
+def test_a_narrow_beam_finds_what_its_definition_does(trunk: str) -> None:
+    for seed in range(8):
+        network = tiny(trunk, seed)
+        for width, penalty in (
+            (2, 0.0),
+            (2, 2.0),
+            (3, 2.0),
+        ):  # those that end early win, and those that end late
+            found = beam(network, SOURCES, LIMIT, width, penalty).tokens
+            assert found == [slow_beam(network, source, width, penalty) for source in SOURCES]
+
+
 @trunks
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_a_beam_of_one_is_greedy(trunk: str, penalty: float) -> None:
