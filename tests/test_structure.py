@@ -162,7 +162,8 @@ def undeclared(root: Path) -> set[str]:
     by_module = packages_distributions()
     config = read_setup(root)
     extras = config["options.extras_require"]
-    required = config["options"]["install_requires"] + extras.get("corpora", "") + extras.get("label", "")
+    optional = "".join(extras.get(name, "") for name in ("bench", "corpora", "label"))
+    required = config["options"]["install_requires"] + optional
     declared = {plain(re.split(r"[<>=!~\[ ]", line)[0]) for line in required.split("\n") if line}
     modules = {
         name.split(".")[0]
@@ -171,7 +172,9 @@ def undeclared(root: Path) -> set[str]:
         if not (isinstance(node, ast.ImportFrom) and node.level)
         for name in imported(path, node)
     } - {"descant", "__future__", *sys.stdlib_module_names}
-    return {module for module in modules if not {plain(d) for d in by_module.get(module, [])} & declared}
+    return {
+        module for module in modules if not {plain(d) for d in by_module.get(module, [module])} & declared
+    }
 
 
 def plain(distribution: str) -> str:
