@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from descant.files import write_atomically
+from .pictures import write_figure
 
 COLOURS = {"cloning": "#8b0000", "dagger": "#0b559f"}
 PATHS = {"own": ("o-", "on its own path"), "forced": ("o:", "on the teacher's path")}
@@ -18,19 +17,7 @@ SHORTEST = 8  # notes: up to here every line goes
 
 def draw(found: Mapping[str, Sequence[dict[str, Any]]], lines: int, out: Path) -> tuple[Path, ...]:
     """Write out/imitation.svg and .png from what `errors` found by method, with so many lines labelled."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-
-    files = []
-    with matplotlib.rc_context({"svg.hashsalt": "descant", "font.size": 10}):
-        figure = _figure(found, lines)
-        for kind in ("svg", "png"):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else {})
-            write_atomically(path := out / f"imitation.{kind}", buffer.getvalue())
-            files.append(path)
-    return tuple(files)
+    return write_figure(lambda: _figure(found, lines), out, "imitation", dpi=110, font=10)
 
 
 def wrong_by_position(values: Sequence[dict[str, Any]], path: str) -> Any:

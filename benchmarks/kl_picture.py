@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from descant.files import write_atomically
+from .pictures import write_figure
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,9 @@ def draw(world: str, found: dict[str, Any], out: Path) -> tuple[Path, ...]:
 
     `found` has the prior's measures, the `exact` points, and of each of `methods` the seeds and mean measures.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     if not found["prior"] or not found["exact"]:
         return ()
-    files = []
-    with matplotlib.rc_context({"svg.hashsalt": "descant", "font.size": 11}):
-        figure = _figure(world, found)
-        for kind in ("svg", "png"):
-            buffer = io.BytesIO()
-            metadata = {"Date": None} if kind == "svg" else {}  # the same results give the same file
-            figure.savefig(buffer, format=kind, dpi=120, metadata=metadata)
-            write_atomically(path := out / f"kl-control-{world}.{kind}", buffer.getvalue())
-            files.append(path)
-    return tuple(files)
+    return write_figure(lambda: _figure(world, found), out, f"kl-control-{world}")
 
 
 def _figure(world: str, found: dict[str, Any]) -> Any:

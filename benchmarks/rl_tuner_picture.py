@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from descant.files import write_atomically
-
+from .pictures import write_figure
 from .rl_tuner_tables import Model
 from .studies import interval
 
@@ -28,19 +26,7 @@ def draw(
     """Write out/rl-tuner.svg and .png; nothing where no run of the frontier is there. `others` are single points."""
     if not any(m.seeds for own in points.values() for m in own.values()):
         return ()
-    import matplotlib
-
-    matplotlib.use("Agg")
-    files = []
-    with matplotlib.rc_context({"svg.hashsalt": "descant", "font.size": 11}):
-        figure = _figure(points, prior, others)
-        for kind in ("svg", "png"):
-            buffer = io.BytesIO()
-            metadata = {"Date": None} if kind == "svg" else {}  # the same results give the same file
-            figure.savefig(buffer, format=kind, dpi=120, metadata=metadata)
-            write_atomically(path := out / f"{STEM}.{kind}", buffer.getvalue())
-            files.append(path)
-    return tuple(files)
+    return write_figure(lambda: _figure(points, prior, others), out, STEM)
 
 
 def _figure(points: Mapping[str, Mapping[float, Model]], prior: Model, others: Sequence[Model]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,41 +105,43 @@ class Pretrain:
 
     def run(self) -> int:
         """Train to the end, or to the first Ctrl-C; say what the model is worth."""
-        from descant.pretraining import conclude
-
         at_least(1, total_timesteps=self.total_timesteps, stride=self.stride, workers=self.workers)
         if self.resume is None and self.env == TRANSLATION:
             from descant.commands.pretrain_translation import new_run
 
             return self._translation(new_run(self))
         run = RunFolder.open(self.resume) if self.resume else self._new_run()
-        if run.config.get("env") == TRANSLATION and "corpus" in run.config:
-            return self._translation(run)
         if "corpus" not in run.config:
             raise DescantError(
                 f"{run.path} was not pretrained: go on with descant train --resume {run.path}."
             )
-        if not train(run, tuple(self.track), self.progress, self.total_timesteps):
-            print(f"stopped; go on with: descant pretrain --resume {run.path}", file=sys.stderr)
-            return 130
-        report = {**run.config["corpus"], **conclude(run), "run": str(run.path)}
-        if self.json:
-            print_json(report)
-        else:
-            _print(report, run.config["config"])
-        return 0
+        return self._translation(run) if run.config.get("env") == TRANSLATION else self._melody(run)
+
+    def _melody(self, run: RunFolder) -> int:
+        from descant.pretraining import conclude
+
+        return self._train(run, conclude, _print)
 
     def _translation(self, run: RunFolder) -> int:
         from descant.commands.pretrain_translation import conclude, prepare, print_report
 
-        if not train(run, tuple(self.track), self.progress, self.total_timesteps, prepare(run)):
+        return self._train(run, conclude, print_report, prepare(run))
+
+    def _train(
+        self,
+        run: RunFolder,
+        conclude: Callable[[RunFolder], dict[str, Any]],
+        show: Callable[[dict[str, Any], dict[str, Any]], None],
+        prepare: Callable[[Any], None] | None = None,
+    ) -> int:
+        if not train(run, tuple(self.track), self.progress, self.total_timesteps, prepare):
             print(f"stopped; go on with: descant pretrain --resume {run.path}", file=sys.stderr)
             return 130
         report = {**run.config["corpus"], **conclude(run), "run": str(run.path)}
         if self.json:
             print_json(report)
         else:
-            print_report(report, run.config["config"])
+            show(report, run.config["config"])
         return 0
 
     def _new_run(self) -> RunFolder:

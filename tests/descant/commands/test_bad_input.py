@@ -6,7 +6,6 @@ import io
 import json
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,12 @@ from descant.cli import main
 from descant.errors import DescantError
 
 from ...playing import SOLUTIONS
+from .refusing import Refused
 
 FOUR = "D4 F4 E4 D4"
 SMALL = ["--config.num-envs", "4", "--config.hidden", "8", "--config.critic-hidden", "8", "--no-progress"]
 TINY = [*SMALL, "--set", "pool=8", "--total-timesteps", "30"]
 FILES = ("weights.safetensors", "state.json", "manifest.json")
-
-Refused = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -54,30 +52,6 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (tmp_path / "large.mid").write_bytes(whole + bytes(10_000_000))
     (tmp_path / "chords.mid").write_bytes(melody([62, 65, 69], together=True))
     return tmp_path
-
-
-@pytest.fixture
-def refused(here: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run a command that must be refused; its one line."""
-
-    def run(*arguments: str) -> str:
-        before = snapshot(here)
-        capsys.readouterr()
-        assert main(list(arguments)) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert captured.err.count("\n") == 1, captured.err
-        assert captured.err.startswith(f"descant {arguments[0]}: ")
-        assert snapshot(here) == before
-        return captured.err
-
-    return run
-
-
-def snapshot(folder: Path) -> dict[str, bytes | None]:
-    """Every path below a folder but runs' locks, and what files hold."""
-    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.name != ".lock"}
-    return {name: path.read_bytes() if path.is_file() else None for name, path in found.items()}
 
 
 def melody(numbers: list[int], together: bool = False, bent: bool = False) -> bytes:

@@ -13,7 +13,8 @@ import pytest
 from descant import make_agent
 from descant.cli import main
 
-from .test_bad_input import Refused, melody, snapshot
+from .refusing import Refused, snapshot
+from .test_bad_input import melody
 
 ID = "descant/Melody-v0"
 
@@ -42,24 +43,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("chords", "silent"):
         (tmp_path / "folder" / f"{name}.mid").write_bytes((tmp_path / f"{name}.mid").read_bytes())
     return tmp_path
-
-
-@pytest.fixture
-def refused(here: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run a command that must be refused; its one line."""
-
-    def run(*arguments: str) -> str:
-        before = snapshot(here)
-        capsys.readouterr()
-        assert main(list(arguments)) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert captured.err.count("\n") == 1, captured.err
-        assert captured.err.startswith(f"descant {arguments[0]}: ")
-        assert snapshot(here) == before
-        return captured.err
-
-    return run
 
 
 LINES = [
