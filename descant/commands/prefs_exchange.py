@@ -59,6 +59,8 @@ class Import:
     """The store to add to."""
     source: Annotated[Path, tyro.conf.Positional]
     """A file of JSON lines, or a folder with clips.csv, pairs.csv and judgements.csv."""
+    progress: bool = True
+    """Show a progress bar."""
     json: bool = False
     """Print JSON."""
 
@@ -67,7 +69,7 @@ class Import:
         if not self.source.exists():  # before a store is made for nothing
             raise DescantError(f"Cannot read {str(self.source)!r}: there is nothing there. Check the path.")
         with Store(self.store) if self.store.exists() else Store.create(self.store) as store:
-            report = import_any(store, self.source)
+            report = import_any(store, self.source, self.progress)
         if self.json:
             print_json(dataclasses.asdict(report))
         else:

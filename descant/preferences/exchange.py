@@ -21,6 +21,7 @@ from descant.errors import DescantError
 from descant.preferences.connections import Unsaved
 from descant.preferences.records import Clip, Judgement, Pair, as_dict, from_json, shown, to_json
 from descant.preferences.store import Store
+from descant.runs.progress import Reporter, progress
 
 FORMAT = 1
 KINDS: dict[str, type[Any]] = {"clip": Clip, "pair": Pair, "judgement": Judgement}
@@ -29,6 +30,7 @@ JSON_FIELDS = ("arguments", "tokens", "metadata", "listening")
 TIMES = ("created", "shown", "decided", "recorded")
 LONGEST_LINE = 1 << 20  # bytes
 BATCH = 1_000  # lines kept at once: short enough for others to write in between
+MANY = 20_000  # lines from which on an import says how far it is
 TOLD = 10  # broken lines that a report quotes
 FORMULA = "=+-@\t\r'"  # a cell that begins so is a formula to a spreadsheet, so it gets an apostrophe
 
@@ -43,6 +45,11 @@ class Report:
     there: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     skipped: int = 0
     reasons: list[str] = field(default_factory=list)  # of the first that were skipped
+
+    @property
+    def lines(self) -> int:
+        """How many lines were read."""
+        return sum(self.added.values()) + sum(self.there.values()) + self.skipped
 
     def skip(self, place: str, reason: str) -> None:
         """Count a line that could not be taken."""
@@ -136,14 +143,14 @@ def _written(path: Path) -> Iterator[IO[str]]:
 # In.
 
 
-def import_any(store: Store, path: Path) -> Report:
+def import_any(store: Store, path: Path, progress_bar: bool = False) -> Report:
     """Add what a file of JSON lines, or a folder of CSV files, holds; DescantError where it is neither."""
-    if path.is_dir():
-        return import_lines(store, _read_csv(path))
-    return import_lines(store, _read_jsonl(path))
+    lines, total = (_read_csv if path.is_dir() else _read_jsonl)(path), _count_lines(path)
+    with progress(total, "import", enabled=progress_bar and total >= MANY, unit="lines") as bar:
+        return import_lines(store, lines, bar)
 
 
-def import_lines(store: Store, lines: Iterable[Line]) -> Report:
+def import_lines(store: Store, lines: Iterable[Line], bar: Reporter | None = None) -> Report:
     """Add records to the store, a batch at a time; those that can't be taken are counted with their reason."""
     report = Report()
     add: dict[str, Callable[[Any], bool]] = {
@@ -162,6 +169,8 @@ def import_lines(store: Store, lines: Iterable[Line]) -> Report:
                     report.skip(place, str(error))
                 else:
                     (report.added if new else report.there)[kind] += 1
+        if bar is not None:
+            bar.update(report.lines, skipped=report.skipped)
     return report
 
 
@@ -237,6 +246,17 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             raise
         reason = getattr(error, "strerror", None) or str(error)
         raise DescantError(f"Cannot read {os.fspath(path)!r}: {reason}. Check the path.") from error
+
+
+def _count_lines(path: Path) -> int:
+    """About how many lines there are to read; 0 where they can't be read, which reading them tells."""
+    files = [path / name for name in FILES.values()] if path.is_dir() else [path]
+    total = 0
+    for name in files:
+        with contextlib.suppress(OSError, ValueError), open(name, "rb") as file:
+            while part := file.read(1 << 20):
+                total += part.count(b"\n")
+    return total
 
 
 def _read_csv(folder: Path) -> Iterator[Line]:

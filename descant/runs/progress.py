@@ -27,15 +27,17 @@ class Reporter(Protocol):
 
 
 @contextlib.contextmanager
-def progress(total: int, description: str, start: int = 0, enabled: bool = True) -> Iterator[Reporter]:
-    """Report on stderr how far the steps from `start` to `total` are: a bar, or a line every 10 s."""
+def progress(
+    total: int, description: str, start: int = 0, enabled: bool = True, unit: str = "steps"
+) -> Iterator[Reporter]:
+    """Report on stderr how far the steps (or another unit) from `start` to `total` are: a bar, or a line every 10 s."""
     if not enabled:
         yield _Silence()
     elif _is_screen():
-        with _bar(total, description, start) as bar:
+        with _bar(total, description, start, unit) as bar:
             yield bar
     else:
-        lines = _Lines(total, description, start)
+        lines = _Lines(total, description, start, unit)
         try:
             yield lines
         finally:
@@ -50,8 +52,9 @@ class _Silence:
 class _Lines:
     """Plain lines for a log file: the first after ten seconds, the last at the end."""
 
-    def __init__(self, total: int, description: str, start: int) -> None:
+    def __init__(self, total: int, description: str, start: int, unit: str) -> None:
         self._total, self._description, self._start, self._step = total, description, start, start
+        self._unit = unit
         self._values: dict[str, float] = {}
         self._began = self._printed = time.monotonic()
         self._shown: int | None = None
@@ -72,7 +75,7 @@ class _Lines:
         speed = (self._step - self._start) / max(self._printed - self._began, 1e-9)
         parts = [
             _share(self._step, self._total),
-            f"{speed:,.0f} steps/s",
+            f"{speed:,.0f} {self._unit}/s",
             _left(self._total - self._step, speed),
         ]
         line = f"{self._description}: {', '.join(part for part in [*parts, _text(self._values)] if part)}"
@@ -82,8 +85,8 @@ class _Lines:
 class _Bar:
     """A bar that is redrawn by `update` alone: no thread, so that a process with a bar may fork."""
 
-    def __init__(self, bar: Progress, total: int, description: str, start: int) -> None:
-        self._bar, self._start = bar, start
+    def __init__(self, bar: Progress, total: int, description: str, start: int, unit: str) -> None:
+        self._bar, self._start, self._unit = bar, start, unit
         self._task = bar.add_task(description, total=total, completed=start, values="", speed="")
         self._values: dict[str, float] = {}
         self._began = time.monotonic()
@@ -92,7 +95,7 @@ class _Bar:
     def update(self, step: int, **values: float) -> None:
         self._values |= values
         now = time.monotonic()
-        speed = f"{(step - self._start) / max(now - self._began, 1e-9):,.0f} steps/s"
+        speed = f"{(step - self._start) / max(now - self._began, 1e-9):,.0f} {self._unit}/s"
         self._bar.update(self._task, completed=step, values=_text(self._values), speed=speed)
         if now - self._drawn >= SECONDS_PER_FRAME:
             self._drawn = now
@@ -100,7 +103,7 @@ class _Bar:
 
 
 @contextlib.contextmanager
-def _bar(total: int, description: str, start: int) -> Iterator[_Bar]:
+def _bar(total: int, description: str, start: int, unit: str) -> Iterator[_Bar]:
     from rich import progress as columns
     from rich.console import Console
 
@@ -116,7 +119,7 @@ def _bar(total: int, description: str, start: int) -> Iterator[_Bar]:
         redirect_stdout=sys.stdout.isatty(),  # never a pipe: a program reads it
     )
     with bar:
-        yield _Bar(bar, total, description, start)
+        yield _Bar(bar, total, description, start, unit)
 
 
 def _is_screen() -> bool:

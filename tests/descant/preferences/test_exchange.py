@@ -167,6 +167,22 @@ def test_batches_are_kept_one_by_one(exported: Path, monkeypatch: pytest.MonkeyP
         assert import_any(other, exported / "out.jsonl").there == {"clip": 6, "pair": 0, "judgement": 0}
 
 
+@pytest.mark.parametrize("source", ["out.jsonl", "out"])
+def test_long_imports_say_how_far_they_are(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    monkeypatch.setattr(exchange, "BATCH", 3)
+    with Store.create(exported / "new.db") as other:
+        import_any(other, exported / source, progress_bar=True)
+        assert capsys.readouterr().err == ""  # a short one needs none
+        monkeypatch.setattr(exchange, "MANY", 10)
+        report = import_any(other, exported / source, progress_bar=True)
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"import: {report.lines}/{report.lines + (1 if source == 'out.jsonl' else 3)} (")
+    assert "lines/s" in shown
+    assert report.lines == sum(report.there.values()) > 10
+
+
 def test_what_can_not_be_read_or_written_says_so(exported: Path) -> None:
     with Store(exported / "taste.db") as store:
         with pytest.raises(DescantError, match="Cannot read"):
