@@ -38,6 +38,7 @@ AGENTS = {
     "g": "descant.agents.g:G",
     "kl-q": "descant.agents.kl_q:KLQ",
     "em": "descant.agents.em:EM",
+    "dpo": "descant.agents.dpo:DPO",
     "off-policy-ac": "descant.agents.off_policy_ac:OffPolicyAC",
     "sb3/ppo": "descant.agents.sb3:PPO",
     "sb3/a2c": "descant.agents.sb3:A2C",

@@ -67,7 +67,7 @@ def _refuse_others(clip: Clip, task: Task[Any]) -> None:
 
 
 def _begin(task: Task[Any], known: Mapping[str, Any], clip: Clip) -> tuple[Task[Any], Any]:
-    """A task, and the state in it that the clip began from, in rows that are all alike."""
+    """A task, and the state in it that the clip began from, one row."""
     arguments = dict(clip.arguments)
     if all(k in known and known[k] == v for k, v in arguments.items()):
         return task, _start(task, clip, None)
@@ -95,16 +95,21 @@ class _Random(DescantError):
 
 
 def _start(task: Task[Any], clip: Clip, options: dict[str, Any] | None) -> Any:
-    """A few resets, which must see the same."""
-    state = task.reset(np.random.default_rng(0), FEW, options)
-    seen = task.observe(state)
-    for part in seen.values() if isinstance(seen, dict) else [seen]:
-        if (part != part[:1]).any():
-            raise _Random(
-                f"A clip of {clip.source!r} does not say what it began from, which {task.name} draws: its arguments "
-                "must name it."
-            )
-    return state
+    """The state after a reset, if a few resets see the same."""
+    states = [task.reset(np.random.default_rng(i), 1, options) for i in range(FEW)]
+    seen = [task.observe(state) for state in states]
+    if not all(_equal(seen[0], other) for other in seen[1:]):
+        raise _Random(
+            f"A clip of {clip.source!r} does not say what it began from, which {task.name} draws: its arguments "
+            "must name it."
+        )
+    return states[0]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return all(_equal(one[key], other[key]) for key in one)
+    return bool(np.array_equal(one, other))
 
 
 def _play(task: Task[Any], start: Any, clips: Sequence[Clip]) -> Part:

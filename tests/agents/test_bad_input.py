@@ -36,14 +36,15 @@ def having(option: str) -> list[str]:
     return [name for name in TRAINED if option in options(name)]
 
 
-NEURAL = having("hidden")
+COMPARED = set(having("comparisons"))  # they see no rewards, and have such tests of their own
+NEURAL = sorted(set(having("hidden")) - COMPARED)
 LATE = {"bc", "q-learning", "sarsa", "fitted-q"}  # they save nothing before the poison comes
 PLANNERS = {
     "value-iteration",
     "policy-iteration",
     "exact-kl",
 }  # they ask the task's model, not the environment
-LEARNERS = sorted(set(TRAINED) - PLANNERS - {"sb3/maskable-ppo"})
+LEARNERS = sorted(set(TRAINED) - PLANNERS - COMPARED - {"sb3/maskable-ppo"})
 
 
 class Poisoned(gymnasium.Env[Any, Any]):
