@@ -98,6 +98,11 @@ def whole_returns(rollout: Rollout) -> Floats:
     return total
 
 
+def equal_groups(returns: Floats, size: int) -> float:
+    """Share of groups whose returns float[N] are all equal: nothing can be learned from them."""
+    return float((np.ptp(returns.reshape(-1, size), axis=1) <= 1e-9).mean())
+
+
 class GroupAgent(KeepingAgent):
     """Policy gradient on groups of whole episodes."""
 
@@ -117,6 +122,10 @@ class GroupAgent(KeepingAgent):
     @abstractmethod
     def credit(self, returns: Floats) -> tuple[Floats, Bools]:
         """What each episode is credited with, float[N], and whether it is learned from, bool[N]."""
+
+    def credits(self, returns: Floats, rollout: Rollout, taken: Floats) -> tuple[Floats, Bools]:
+        """As `credit`; a subclass may look at the episodes too, and at their actions' log-probabilities float[T, N]."""
+        return self.credit(returns)
 
     def step_weights(self, valid: Bools) -> Floats:
         """How much each step counts, float[T, N]; by default all equally, an episode's by its length."""
@@ -153,6 +162,7 @@ class GroupAgent(KeepingAgent):
     def update(self, rollout: Rollout, log_policy: Floats) -> dict[str, float]:
         """Gradient steps on groups of whole episodes, acted by `log_policy` float[T, N, A]; what there is to log."""
         returns, record = whole_returns(rollout), rollout_record(rollout)
+        record["groups_equal"] = equal_groups(returns, self.config.group_size)
         taken = np.take_along_axis(log_policy, rollout.actions[..., None], -1)[..., 0]
         columns: dict[str, Any] = {"old": taken}
         priced, log_prior, measured = self.keep(rollout, log_policy)
@@ -162,9 +172,9 @@ class GroupAgent(KeepingAgent):
             returns = whole_returns(priced)
         if log_prior is not None and (self.control.in_loss or not in_reward):
             columns["prior"] = log_prior
-        advantages, kept = self.credit(returns)
-        groups = len(returns) // self.config.group_size
-        record["groups_dropped"] = float(groups - kept.sum() / self.config.group_size)
+        advantages, kept = self.credits(returns, rollout, taken)
+        record["groups_dropped"] = float((~kept.reshape(-1, self.config.group_size).any(axis=1)).sum())
+        record["episodes_kept"] = float(kept.mean())
         record["length"] = float(rollout.valid.sum(axis=0).mean())
         if not kept.any():
             return record

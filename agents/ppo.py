@@ -108,7 +108,8 @@ class Steps:
     def means(self) -> dict[str, float]:
         """What there is to log."""
         steps, kl, clipped = np.array(self._far).T
-        means = {name: float(np.mean([r[name] for r in self.records])) for name in self.records[0]}
+        names = {name for record in self.records for name in record}
+        means = {n: float(np.mean([r[n] for r in self.records if n in r])) for n in sorted(names)}
         weights = steps / steps.sum()
         return means | {"kl_old": float(weights @ kl), "clip_fraction": float(weights @ clipped)}
 
@@ -168,11 +169,7 @@ class PPO(OnPolicy):
             numbers = {name: float(value) for name, value in record.items()}
             moved = (part["old"], log_probs, old, now)
             if config.target_kl and self.too_far(float(kl_loss(part["old"], log_probs).mean())):
-                return (
-                    numbers | {"grad_norm": 0.0} | ({"penalty": 0.0} if self.penalty.on else {}),
-                    moved,
-                    True,
-                )
+                return numbers | {"grad_norm": 0.0}, moved, True
             prior = part.get("log_prior")
             coefs = (ent_coef, 0.0 if prior is None else kl_coef, prior)
             gradient = logit_gradient(log_probs, part["actions"], weights, *coefs)

@@ -3,17 +3,18 @@
     g = E[ sum_t (G_t - b_t) grad log pi(a_t | s_t) ] + ent_coef * grad H(pi)
 
 Every update draws one whole episode in every row of the vector environment, so that the gradient is unbiased:
-cutting by a number of steps would favour short episodes. Differences from the paper: the baseline may be learned,
-advantages are scaled to unit deviation, Adam takes the step, the bonus on entropy shrinks as training goes on, and
-rewards are discounted (gamma 0.9): what a note costs shows within a few notes, and less noise is learned from. With a
-prior, the KL to it is taken from the reward (`descant.control`). With `updates` above 1 the same episodes are learned
-from again, with importance weights (`agents/importance.py`).
+cutting by a number of steps would favour short episodes. Differences from the paper: the baseline may be learned, or
+be what the likeliest actions earn (self-critical: Rennie et al. 2017); advantages are scaled to unit deviation, Adam
+takes the step, the bonus on entropy shrinks as training goes on, and rewards are discounted (gamma 0.9): what a note
+costs shows within a few notes, and less noise is learned from. With a prior, the KL to it is taken from the reward
+(`descant.control`). With `updates` above 1 the same episodes are learned from again, with importance weights
+(`agents/importance.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,11 +29,11 @@ from descant.policies.encoders import to_tensor
 from descant.policies.making import critic_trunk, make_network
 from descant.policies.networks import Network
 from descant.rollouts import Collector, Rollout
-from descant.tasks import Floats
+from descant.tasks import Bools, Floats, Ints
 
 from .importance import Importance, ratios_of, weighted_returns
 
-Baseline = Literal["none", "mean", "learned"]
+Baseline = Literal["none", "mean", "learned", "self-critical"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Config(KeepingConfig):
     gamma: float = 0.9
     """Discount of what comes after a step."""
     baseline: Baseline = "learned"
-    """What returns are measured from: nothing, their mean at each step, or a second network."""
+    """What returns are measured from: nothing, their mean at each step, a second network, or, whole, the return of the
+    likeliest actions from the same start (self-critical)."""
     reward_to_go: bool = True
     """Credit a step with what comes after it only, not with the whole episode."""
     updates: int = 1
@@ -78,8 +80,10 @@ class Config(KeepingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.baseline not in ("none", "mean", "learned"):
-            raise DescantError(f"baseline must be none, mean or learned, not {self.baseline!r}.")
+        if self.baseline not in get_args(Baseline):
+            raise DescantError(
+                f"baseline must be one of {', '.join(get_args(Baseline))}, not {self.baseline!r}."
+            )
         if self.updates < 1 or self.importance_clip < 0:
             raise DescantError("updates must be 1 or more, and importance_clip 0 (no bound) or more.")
         if self.importance not in ("per-decision", "first-order"):
@@ -123,6 +127,7 @@ class Reinforce(KeepingAgent):
     def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:
         """One whole episode in every row, then one gradient step or several."""
         rollout = collector.episodes(self.actor(), seed=self.env_seed)
+        greedy = self._greedy(collector) if self.config.baseline == "self-critical" else None
         left = self.progress_left(total_timesteps)
         first, last = self.config.ent_coef, self.config.ent_coef_final
         self.set_learning_rate(
@@ -130,16 +135,36 @@ class Reinforce(KeepingAgent):
         )
         ent_coef, again = last + (first - last) * left, self.config.updates - 1
         behaviour = policy_log_probs(self.networks["policy"], rollout) if again else None
-        record = self.update(rollout, ent_coef)
+        record = self.update(rollout, ent_coef, greedy=greedy)
         for _ in range(again):
-            record |= {"ratio_max": self.update(rollout, ent_coef, behaviour)["ratio_max"]}
-        self.num_timesteps += rollout.steps
+            record |= {"ratio_max": self.update(rollout, ent_coef, behaviour, greedy)["ratio_max"]}
+        self.num_timesteps += rollout.steps + (greedy.steps if greedy is not None else 0)
         return record
 
-    def update(self, rollout: Rollout, ent_coef: float, behaviour: Floats | None = None) -> dict[str, float]:
+    def _greedy(self, collector: Collector) -> Rollout:
+        """Episodes of the likeliest actions from the same starts, the KL taken from their rewards too."""
+        state: Any = None
+
+        def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
+            nonlocal state
+            log_probs, state = self.policy_step(observation, masks, starts, state)
+            return log_probs.argmax(dim=-1).numpy()
+
+        rollout = collector.episodes(act, seed=self.env_seed)
+        now = policy_log_probs(self.networks["policy"], rollout) if self.control.on else None
+        return self._priced(rollout, now)[0]
+
+    def update(
+        self,
+        rollout: Rollout,
+        ent_coef: float,
+        behaviour: Floats | None = None,
+        greedy: Rollout | None = None,
+    ) -> dict[str, float]:
         """One gradient step on a rollout of whole episodes; what there is to log.
 
-        `behaviour`, log-probabilities float[T, N, A], says which policy acted, if not the present one.
+        `behaviour`, log-probabilities float[T, N, A], says which policy acted, if not the present one; `greedy` are
+        the likeliest actions' episodes, which a self-critical baseline measures from.
         """
         valid, record = rollout.valid, rollout_record(rollout)
         weigh = self.control.on or behaviour is not None
@@ -149,9 +174,9 @@ class Reinforce(KeepingAgent):
         else:
             rollout, log_prior, kept = self._priced(rollout, now)
         returns = rollout.returns(self.config.gamma)
-        if not self.config.reward_to_go:
+        if not self.config.reward_to_go or greedy is not None:
             returns = np.broadcast_to(returns[0], returns.shape)
-        baseline = self._baseline(rollout, returns)
+        baseline = self._baseline(rollout, returns, greedy)
         advantages, scale = returns - baseline, 1.0
         if behaviour is not None and now is not None:
             advantages = self._weighted(rollout, ratios_of(now, behaviour, rollout), baseline)
@@ -174,6 +199,8 @@ class Reinforce(KeepingAgent):
         for optimizer in self.optimizers.values():
             optimizer.step()
         record |= totals | kept | {"grad_norm": norm}
+        if greedy is not None:
+            record["greedy_return"] = float(greedy.finished_returns().mean())
         if self.config.baseline == "learned":
             spread = float(returns[valid].var())
             record["explained_variance"] = 1 - float((returns - baseline)[valid].var()) / max(spread, 1e-12)
@@ -192,14 +219,15 @@ class Reinforce(KeepingAgent):
     def _weighted(self, rollout: Rollout, ratios: Floats, baseline: Floats) -> Floats:
         """Advantages of episodes that another policy acted, float[T, N]."""
         c = self.config
-        returns, weights = weighted_returns(
-            rollout, ratios, c.gamma, c.reward_to_go, c.importance, c.importance_clip
-        )
+        to_go = c.reward_to_go and c.baseline != "self-critical"
+        returns, weights = weighted_returns(rollout, ratios, c.gamma, to_go, c.importance, c.importance_clip)
         return returns - weights * baseline
 
-    def _baseline(self, rollout: Rollout, returns: Floats) -> Floats:
+    def _baseline(self, rollout: Rollout, returns: Floats, greedy: Rollout | None = None) -> Floats:
         """What each step's return is measured from, float[T, N]."""
         valid, baseline = rollout.valid, np.zeros_like(returns)
+        if greedy is not None:
+            return np.broadcast_to(greedy.returns(self.config.gamma)[0], returns.shape)
         if self.config.baseline == "learned":
             with torch.inference_mode():
                 starts = torch.as_tensor(rollout.starts)

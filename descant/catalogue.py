@@ -31,6 +31,8 @@ AGENTS = {
     "ppo": "descant.agents.ppo:PPO",
     "rloo": "descant.agents.rloo:RLOO",
     "grpo": "descant.agents.grpo:GRPO",
+    "mixer": "descant.agents.mixer:Mixer",
+    "mrt": "descant.agents.mrt:MRT",
     "dqn": "descant.agents.dqn:DQN",
     "bc": "descant.agents.bc:BC",
     "dagger": "descant.agents.dagger:Dagger",

@@ -1,4 +1,4 @@
-"""Policy-gradient agents that can be kept near what they start from: KL control, first weights, penalties."""
+"""Policy-gradient agents that can be kept near what they start from: KL control, first weights, references."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from descant.agent import Environment, Parts
 from descant.control import Control, ControlConfig
+from descant.errors import DescantError
 from descant.neural import NeuralAgent, under
 from descant.penalties import Penalty, PenaltyConfig, load_policy
+from descant.references import CrossEntropy, References
 from descant.rollouts import Rollout
 from descant.tasks import Floats
 
@@ -20,9 +22,14 @@ if TYPE_CHECKING:
 class KeepingConfig(PenaltyConfig, ControlConfig):
     """What can be chosen of every policy-gradient agent to keep what was learned."""
 
+    xent_coef: float = 0.0
+    """Weight of the cross-entropy of references, in nats a token, where the environment has them; 0 for none."""
+
     def __post_init__(self) -> None:
         ControlConfig.__post_init__(self)
         PenaltyConfig.__post_init__(self)
+        if not 0 <= self.xent_coef < float("inf"):
+            raise DescantError(f"xent_coef must be 0 or more, not {self.xent_coef}.")
 
 
 class KeepingAgent(NeuralAgent):
@@ -39,6 +46,8 @@ class KeepingAgent(NeuralAgent):
             load_policy(self.networks["policy"], config.init)
         self.control = Control(config, env)
         self.penalty = Penalty(config, self.networks["policy"])
+        wanted = config.xent_coef and env is not None
+        self.references = CrossEntropy(config.xent_coef, References(env, "xent_coef") if wanted else None)
         if fresh and config.prior:
             _ = self.control.prior  # what can't work is refused before any work
 
@@ -51,6 +60,7 @@ class KeepingAgent(NeuralAgent):
         back as it is.
         """
         self.penalty.prepare(rollout, self.generator)
+        self.references.prepare(rollout)
         if not self.control.on:
             return rollout, None, {}
         assert log_policy is not None
@@ -60,12 +70,18 @@ class KeepingAgent(NeuralAgent):
         return dataclasses.replace(rollout, rewards=rewards), log_prior, record
 
     def add_penalty(self) -> dict[str, float]:
-        """Add the gradient of the penalty on weights; what there is to log."""
-        if not self.penalty.on:
-            return {}
-        loss = self.penalty.loss()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return {"penalty": float(loss.detach())}
+        """Add the gradients of the penalty on weights and of the references' cross-entropy; what there is to log."""
+        record = {}
+        if self.penalty.on:
+            loss = self.penalty.loss()
+            loss.backward()  # type: ignore[no-untyped-call]
+            record["penalty"] = float(loss.detach())
+        if self.references.on:
+            nll = self.references.loss(self.networks["policy"], self.generator)
+            if nll is not None:
+                (self.references.coef * nll).backward()  # type: ignore[no-untyped-call]
+                record["reference_nll"] = float(nll.detach())
+        return record
 
     def parts(self) -> Parts:
         """As of every neural agent, and the coefficient, the prior's memory, starting weights, Fisher."""

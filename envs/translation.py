@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from descant.errors import DescantError, did_you_mean
 from descant.makers import make_reward
@@ -15,7 +17,7 @@ from descant.tasks import Bools, Episode, Floats, Ints, Reward, Task
 from descant.text import bleu
 from descant.text.pairs import GRAMMAR, VOCABULARY, load_pairs, save_codecs
 from descant.text.translations import State, bleu_scores, start, texts_of, tokens_of, write
-from descant.text.vocabularies import EOS, UNK
+from descant.text.vocabularies import EOS, PAD, UNK
 
 Order = Literal["random", "sequential"]
 OPTIONS = ("first", "pairs")
@@ -136,6 +138,27 @@ class Translation(Task[State]):
     def observation_mask(self, observation: Mapping[str, Any]) -> Bools:
         """The same read off observations, bool[n, V]."""
         return self._mask(np.asarray(observation["position"]))
+
+    def references(self, observation: Mapping[str, Any]) -> NDArray[np.int32]:
+        """The first reference of each source that is observed, int32[n, T], EOS at its end, then PAD.
+
+        PAD alone where the source is not of this split, or its reference too long to be written. Where the text has a
+        source more than once, that of the first.
+        """
+        found = np.full((len(observation["source"]), self._limit), PAD, np.int32)
+        for row, source in zip(found, np.asarray(observation["source"], np.int32), strict=True):
+            ids = self._answers.get(source.tobytes(), ())
+            row[: len(ids)] = ids
+        return found
+
+    @functools.cached_property
+    def _answers(self) -> dict[bytes, tuple[int, ...]]:
+        """Ids of the first reference with EOS, by the bytes of the source."""
+        encode, limit, found = self.pairs.codecs[1].encode, self._limit, {}
+        for source, target in zip(self.pairs.sources[::-1], self.pairs.text.target[::-1], strict=True):
+            ids = (*encode(target), EOS)
+            found[source.tobytes()] = ids if len(ids) <= limit else ()
+        return found
 
     def metrics(self, state: State) -> dict[str, Floats]:
         """What the class says under Metrics."""

@@ -109,7 +109,9 @@ class TranslationNetwork(Network):
         kind = device.type
         with torch.autocast(kind, torch.bfloat16, enabled=self.autocast):
             features, _ = self.model.decode(self.model.encode(found.source), found.inputs)
-        return self.headed(features[found.row, found.place].float(), found.place)
+        picked = features[found.row, found.place]
+        wide = picked.float() if picked.dtype is torch.bfloat16 else picked
+        return self.headed(wide, found.place)
 
     def sequence(self, observation: Any, starts: Tensor, state: Any = None) -> tuple[dict[str, Tensor], Any]:
         """Heads of [T, N, ...], float[T, N, width] each; where episodes begin is told by what is observed."""

@@ -238,10 +238,10 @@ def test_schedules_go_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     bonuses: list[float] = []
     update = Reinforce.update
 
-    def spy(self: Reinforce, rollout: Rollout, ent_coef: float) -> dict[str, float]:
+    def spy(self: Reinforce, rollout: Rollout, ent_coef: float, **more: Any) -> dict[str, float]:
         rates.extend({g["lr"] for optimizer in self.optimizers.values() for g in optimizer.param_groups})
         bonuses.append(ent_coef)
-        return update(self, rollout, ent_coef)
+        return update(self, rollout, ent_coef, **more)
 
     monkeypatch.setattr(Reinforce, "update", spy)
     agent_on(Echo(steps=1), n=10, ent_coef=0.5, ent_coef_final=0.1).learn(50)
@@ -426,7 +426,7 @@ def test_training_keeps_to_the_mask() -> None:
             {"learning_rat": 0.1},
             r"Agent 'reinforce' has no option 'learning_rat'\. Did you mean 'learning_rate'\?",
         ),
-        ({"baseline": "median"}, "baseline must be none, mean or learned, not 'median'"),
+        ({"baseline": "median"}, "baseline must be one of none, mean, learned, self-critical, not 'median'"),
         ({"gamma": 1.5}, "gamma must lie between 0 and 1"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"hidden": ()}, "hidden"),
