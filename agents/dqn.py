@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -24,12 +25,15 @@ from descant.buffers import Batch, ReplayBuffer
 from descant.errors import DescantError
 from descant.neural import pick
 from descant.policies.categorical import MASKED, chosen
+from descant.policies.closed import ROWS, ClosedForm, is_plain
 from descant.policies.heads import DuelingHead
 from descant.policies.networks import Network
 from descant.policies.trunks import check_activation
 from descant.replay import ReplayAgent, check_replay, tensors
 from descant.sequences import SequenceBatch
 from descant.tasks import Bools
+
+LEARNED = ("observations", "actions", "weights")  # columns that an update needs once its goals are known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,10 +140,20 @@ def q_loss(values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return (weights * torch.nn.functional.smooth_l1_loss(values, targets, reduction="none")).mean()
 
 
-def q_gradient(every: Tensor, actions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Gradient of `q_loss` by the values of all actions, float[B, A]: autograd's takes longer than a layer's."""
-    error = (chosen(every, actions) - targets).clamp(-1, 1) * weights / len(actions)
-    return torch.zeros_like(every).scatter_(-1, actions[:, None], error[:, None])
+def q_descent(
+    every: Tensor, actions: Tensor, targets: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Values of the actions float[B], their `q_loss`, and its gradient by the values of all actions, float[B, A].
+
+    In closed form, since autograd's takes longer than a layer's: e clipped is Huber's derivative by the error e, and
+    times e - e clipped / 2 it is Huber's loss.
+    """
+    values = chosen(every, actions)
+    error = values - targets
+    clipped = error.clamp(-1, 1)
+    shares = clipped * weights / weights.shape[0]
+    loss = torch.dot(shares, torch.sub(error, clipped, alpha=0.5))
+    return values, loss, torch.zeros_like(every).scatter_(-1, actions[:, None], shares[:, None])
 
 
 def epsilon_greedy(values: Tensor, epsilon: float) -> Tensor:
@@ -194,17 +208,20 @@ class DQN(ReplayAgent):
         if config.recurrent or config.prioritized or config.double or config.target != "hard":
             yield from super().draw_and_update(buffer, rng, beta)
             return
-        columns = tensors(buffer.sample(rng, config.batch_size * config.gradient_steps))
-        end = len(columns["actions"])
-        begin = 0
-        while begin < end:
-            part = pick(columns, slice(begin, min(begin + self.still * config.batch_size, end)))
-            begin += len(part["actions"])
-            yield from self._approach(part, self.goals(part))
+        drawn = rng.integers(len(buffer), size=config.batch_size * config.gradient_steps)
+        while len(drawn):
+            part, drawn = np.split(drawn, [self.still * config.batch_size])
+            if len(part) < len(buffer):
+                columns = tensors(buffer.take(part))
+                yield from self._approach(columns, self.goals(columns))
+            else:  # sooner done for all there are than for some of them twice
+                columns, picked = tensors(buffer.everything()), torch.from_numpy(part)
+                learned = pick({name: columns[name] for name in LEARNED}, picked)
+                yield from self._approach(learned, self.goals(columns)[picked])
 
     def _approach(self, columns: dict[str, Any], goals: Tensor) -> Iterator[dict[str, float]]:
         """An update for each batch of the columns towards goals that are known."""
-        needed = {name: columns[name] for name in ("observations", "actions", "weights")} | {"goals": goals}
+        needed = {name: columns[name] for name in LEARNED} | {"goals": goals}
         for begin in range(0, len(goals), self.config.batch_size):
             yield self.approach(pick(needed, slice(begin, begin + self.config.batch_size)))[0]
 
@@ -217,12 +234,24 @@ class DQN(ReplayAgent):
         self.buffer.update_priorities(batch.indices, (columns["goals"] - values).numpy().astype(np.float64))
         return losses
 
+    @cached_property
+    def closed(self) -> dict[str, ClosedForm]:
+        """The networks without autograd, which takes less time, where they are plain."""
+        rows = {"policy": self.config.batch_size, "target_policy": ROWS}
+        return {
+            n: ClosedForm(self.networks[n], size) for n, size in rows.items() if is_plain(self.networks[n])
+        }
+
+    def values_of(self, name: str, observations: Any) -> Tensor:
+        """All action values of a network, float[B, A], without gradients."""
+        closed = self.closed.get(name)
+        return self.networks[name](observations)["q"] if closed is None else closed.values(observations)
+
     def goals(self, columns: dict[str, Any]) -> Tensor:
         """What the values of the actions taken should be, float[B]."""
-        network, target = self.networks["policy"], self.networks["target_policy"]
         with torch.no_grad():
-            valued = target(columns["next_observations"])["q"]
-            judged = network(columns["next_observations"])["q"] if self.config.double else valued
+            valued = self.values_of("target_policy", columns["next_observations"])
+            judged = self.values_of("policy", columns["next_observations"]) if self.config.double else valued
             following = next_values(judged, valued, columns["next_masks"], self.config.double)
             return td_target(columns["rewards"], columns["discounts"], columns["terminated"], following)
 
@@ -230,12 +259,12 @@ class DQN(ReplayAgent):
         """One gradient step towards the goals; losses, and the values of the actions taken as they were, float[B]."""
         if self.config.lr_schedule == "linear":
             self.set_learning_rate(self.config.learning_rate * self.left)
-        every = self.networks["policy"](columns["observations"])["q"]
+        closed, seen = self.closed.get("policy"), columns["observations"]
+        every = self.networks["policy"](seen)["q"] if closed is None else closed.forward(seen)
         with torch.no_grad():
-            values = chosen(every, columns["actions"])
-            loss = q_loss(values, columns["goals"], columns["weights"])
-            gradient = q_gradient(every, columns["actions"], columns["goals"], columns["weights"])
-        norm = self.descend(every, gradient)
+            learned = (columns["actions"], columns["goals"], columns["weights"])
+            values, loss, gradient = q_descent(every, *learned)
+        norm = self.descend(every, gradient) if closed is None else self.descend_closed(closed, gradient)
         return {"loss": float(loss), "q": float(values.mean()), "grad_norm": norm}, values
 
     def update_sequences(self, batch: SequenceBatch) -> dict[str, float]:

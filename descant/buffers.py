@@ -218,9 +218,14 @@ class ReplayBuffer:
         for begin in range(0, count * batch_size, batch_size):
             yield _part(whole, slice(begin, begin + batch_size))
 
-    def take(self, indices: Ints, weights: Floats | None = None) -> Batch:
-        """The transitions at these places."""
-        rows = {name: column[indices] for name, column in self._columns.items()}
+    def take(self, indices: Any, weights: Floats | None = None) -> Batch:
+        """The transitions at these places: an array of them, or a slice, of which nothing is copied."""
+        whole = isinstance(indices, slice)
+        # numpy's `take` needs a tenth of the time of brackets.
+        rows = {
+            n: column[indices] if whole else column.take(indices, axis=0)
+            for n, column in self._columns.items()
+        }
         names = ("masks", "actions", "rewards", "discounts", "next_masks", "terminated")
         return Batch(
             observations=_observation_of(self.space, rows, "observations"),
@@ -229,6 +234,10 @@ class ReplayBuffer:
             weights=np.ones(len(indices)) if weights is None else weights,
             **{name: rows[name] for name in names},
         )
+
+    def everything(self) -> Batch:
+        """All transitions, not copied."""
+        return self.take(slice(self.size), np.ones(self.size))
 
     def update_priorities(self, indices: Ints, errors: Floats) -> None:
         """Set priorities to the size of the errors float[B]; nothing to do where sampling is uniform."""

@@ -113,12 +113,16 @@ class NeuralAgent(Agent):
     def clip(self, networks: list[Network]) -> float:
         """Clip the gradients of each network by itself; the first one's norm. DescantError where not finite."""
         norms = [clip_gradient(net.weights, self.config.max_grad_norm) for net in networks]
+        self.refuse_no_numbers(norms)
+        return norms[0]
+
+    def refuse_no_numbers(self, norms: list[float]) -> None:
+        """DescantError where the norm of a gradient is not finite."""
         if not all(math.isfinite(norm) for norm in norms):
             raise DescantError(
                 f"The gradient is not finite at step {self.num_timesteps}: lower learning_rate. The last checkpoint "
                 "is as it was."
             )
-        return norms[0]
 
     def policy_step(
         self, observation: Any, masks: Bools | None, starts: Bools, state: Any

@@ -17,6 +17,7 @@ from descant.errors import DescantError
 from descant.kl import meter
 from descant.neural import TERMS_EVERY, NeuralAgent, under
 from descant.policies.categorical import sample
+from descant.policies.closed import ClosedForm
 from descant.policies.encoders import to_tensor
 from descant.policies.networks import Network
 from descant.rollouts import Collector, Rollout
@@ -104,7 +105,17 @@ class ReplayAgent(NeuralAgent):
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         torch.autograd.backward(loss, gradient)
-        norm = self.clip([self.networks[name] for name in self.learned])
+        return self.step(self.clip([self.networks[name] for name in self.learned]))
+
+    def descend_closed(self, closed: ClosedForm, gradient: Tensor) -> float:
+        """The same of a network without autograd, by the gradient of what its last pass gave."""
+        closed.backward(gradient)
+        norm = closed.clip(self.config.max_grad_norm)
+        self.refuse_no_numbers([norm])
+        return self.step(norm)
+
+    def step(self, norm: float) -> float:
+        """One step of the optimisers down gradients whose norm is given, and given back; the targets follow."""
         for optimizer in self.optimizers.values():
             optimizer.step()
         self.updates += 1

@@ -34,15 +34,19 @@ class SumOfRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         """Each row's gradient, float[R, width]: the sum of those of the places where it was taken."""
-        columns = ctx.saved_tensors[0].numpy()
-        size, width = columns.shape
-        ends = np.arange(0, columns.size + 1, width)
-        ones = np.ones(columns.size, np.int8)
-        # A change from columns to rows lists the places by row: a counting sort, where torch compares.
-        taken = scipy.sparse.csc_array((ones, columns.ravel(), ends), shape=(ctx.rows, size)).tocsr()
-        places, begins = (torch.from_numpy(part) for part in (taken.indices, taken.indptr[:-1]))
-        rows = nn.functional.embedding_bag(places, gradient.contiguous(), begins, mode="sum")
-        return rows, gradient.sum(0), None
+        return gradient_of_rows(ctx.saved_tensors[0], gradient, ctx.rows), gradient.sum(0), None
+
+
+def gradient_of_rows(taken: Tensor, gradient: Tensor, rows: int) -> Tensor:
+    """Gradient of `sum_of_rows` by its rows, float[R, width], from columns int64[B, K] and that by the sums."""
+    columns = taken.numpy()
+    size, width = columns.shape
+    ends = np.arange(0, columns.size + 1, width)
+    ones = np.ones(columns.size, np.int8)
+    # A change from columns to rows lists the places by row: a counting sort, where torch compares.
+    by_row = scipy.sparse.csc_array((ones, columns.ravel(), ends), shape=(rows, size)).tocsr()
+    places, begins = (torch.from_numpy(part) for part in (by_row.indices, by_row.indptr[:-1]))
+    return nn.functional.embedding_bag(places, gradient.contiguous(), begins, mode="sum")
 
 
 class OneHotEncoder(nn.Module):
@@ -66,12 +70,16 @@ class OneHotEncoder(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """float[B, width]."""
-        columns = observation.reshape(len(observation), -1).long() + self.offsets
+        columns = self.columns(observation)
         weights = (self.rows.weight, self.bias)
         if not torch.is_grad_enabled():
             return sum_of_rows(*weights, columns)
         features: Tensor = SumOfRows.apply(*weights, columns)  # type: ignore[no-untyped-call]
         return features
+
+    def columns(self, observation: Tensor) -> Tensor:
+        """The rows to sum for each observation, int64[B, columns]."""
+        return observation.reshape(len(observation), -1).long() + self.offsets
 
 
 class LinearEncoder(nn.Module):

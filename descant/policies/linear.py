@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 LARGE = 2**21  # multiplications from which oneDNN is faster, its longer way there included
+NARROW = 16  # columns below which a product is sooner made the other way round
 ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # where torch was built with it
 
 
@@ -20,6 +21,26 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return _onednn(x, weight, bias)
     out: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return out
+
+
+def linear_into(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`linear` without gradients: float[B, O] in `out` where it is small; what holds it."""
+    return _onednn(x, weight, bias) if _fits(x, weight) else torch.addmm(bias, x, weight.t(), out=out)
+
+
+def product_into(out: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """x weight, float[B, I], from float[B, O] and float[O, I], likewise."""
+    return _onednn(x, weight.t()) if _fits(x, weight) else torch.mm(x, weight, out=out)
+
+
+def outer_into(out: Tensor, gradient: Tensor, x: Tensor) -> None:
+    """Sum over rows of gradient times x, in `out` float[O, I], from float[B, O] and float[B, I]."""
+    if _fits(gradient, out):
+        out.copy_(_onednn(gradient.t(), x.t()))
+    elif x.shape[1] < NARROW:
+        out.copy_(torch.mm(x.t(), gradient).t())
+    else:
+        torch.mm(gradient.t(), x, out=out)
 
 
 class Dense(torch.nn.Linear):
@@ -34,8 +55,11 @@ class Dense(torch.nn.Linear):
 
 
 def _fits(x: Tensor, weight: Tensor) -> bool:
-    large = len(x) * weight.numel() >= LARGE and x.dim() == 2
-    return large and ONEDNN and x.dtype is weight.dtype is torch.float32 and x.device.type == "cpu"
+    if (
+        x.dim() != 2 or x.shape[0] * weight.numel() < LARGE
+    ):  # `len` of a tensor takes longer than a small layer
+        return False
+    return ONEDNN and x.dtype is weight.dtype is torch.float32 and x.device.type == "cpu"
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

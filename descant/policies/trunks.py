@@ -36,7 +36,8 @@ class MLPTrunk(nn.Module):
 
     def __init__(self, width: int, hidden: Sequence[int], activation: str = "relu") -> None:
         super().__init__()
-        kind, self._activate, self._activate_in_place = ACTIVATIONS[activation]
+        self.activation = activation
+        kind, self._activate, self.activate_in_place = ACTIVATIONS[activation]
         layers: list[nn.Module] = [kind()]
         for size in hidden:
             layers += [nn.Linear(width, size), kind()]
@@ -45,15 +46,15 @@ class MLPTrunk(nn.Module):
         self.out_features = width
 
     @cached_property
-    def _linears(self) -> list[tuple[Tensor, Tensor]]:
+    def linears(self) -> list[tuple[Tensor, Tensor]]:
         """Weights and biases: to call a module costs more than a small layer."""
         return [(layer.weight, layer.bias) for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, features: Tensor) -> Tensor:
         """float[B, width] to float[B, out_features]."""
         out: Tensor = self._activate(features)
-        for weight, bias in self._linears:
-            out = self._activate_in_place(linear(out, weight, bias))
+        for weight, bias in self.linears:
+            out = self.activate_in_place(linear(out, weight, bias))
         return out
 
 

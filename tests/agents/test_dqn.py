@@ -13,7 +13,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from descant import make_agent
-from descant.agents.dqn import DQN, Config, epsilon_greedy, next_values, q_gradient, q_loss, td_target
+from descant.agents.dqn import DQN, Config, epsilon_greedy, next_values, q_descent, q_loss, td_target
 from descant.errors import DescantError
 from descant.evaluation import evaluate
 from descant.planning import enumerate_task, optimum
@@ -89,7 +89,14 @@ def test_targets_valued_at_once_are_those_of_each_update(
             torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-3)
 
 
-def test_targets_that_stand_still_are_asked_once_an_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("batch_size", "expected"),
+    [(4, [24, 8, 16, 16]), (32, [31, 31, 50, 50])],  # of more draws than transitions there are, those
+    ids=str,
+)
+def test_targets_that_stand_still_are_asked_once(
+    batch_size: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     goals = DQN.goals
 
@@ -99,9 +106,9 @@ def test_targets_that_stand_still_are_asked_once_an_iteration(monkeypatch: pytes
 
     monkeypatch.setattr(DQN, "goals", watched)
     options = {"target": "hard", "target_interval": 6, "double": False, "gradient_steps": 8}
-    agent = agent_on(DQN, Heap(), **options)
+    agent = agent_on(DQN, Heap(), **options, batch_size=batch_size)
     agent.learn(10_000, callback=lambda a: a.updates < 16)
-    assert asked == [32 * updates for updates in (6, 2, 4, 4)]
+    assert asked == expected
 
 
 def test_finds_the_optimum_and_its_values_under_a_mask() -> None:
@@ -218,6 +225,10 @@ def test_the_closed_gradient_is_that_of_the_loss() -> None:
         torch.tensor([0.4, -5.0, -0.2]),
         torch.tensor([1, 0.5, 2]),
     )
-    loss = q_loss(every.gather(1, actions[:, None])[:, 0], targets, weights)
+    taken = every.gather(1, actions[:, None])[:, 0]
+    loss = q_loss(taken, targets, weights)
     (theirs,) = torch.autograd.grad(loss, every)
-    torch.testing.assert_close(q_gradient(every.detach(), actions, targets, weights), theirs)
+    values, mine, gradient = q_descent(every.detach(), actions, targets, weights)
+    torch.testing.assert_close(gradient, theirs)
+    assert float(mine) == pytest.approx(float(loss.detach()))
+    assert values.tolist() == taken.tolist()
