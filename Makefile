@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types wheel format clean
+.PHONY: help setup demo test check lint types docs wheel format clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -22,7 +22,7 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
-	@$(PYTHON) .ci/install.py $(VENV) -c constraints.txt -e '.[dev]'
+	@$(PYTHON) .ci/install.py $(VENV) -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 setup: $(STAMP) ## make .venv and install descant into it, once
@@ -33,7 +33,7 @@ demo: setup ## train agents on counterpoint, measure them, write a report to rea
 test: setup ## run the tests; ARGS="-k name" chooses
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: lint types wheel ## what CI checks beside the tests: style, types, the wheel
+check: lint types docs wheel ## what CI checks beside the tests: style, types, the documentation, the wheel
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -41,6 +41,10 @@ lint: setup
 
 types: setup
 	@$(BIN)/mypy descant $(WINGS)
+
+# Every link and anchor must lead somewhere; nothing is fetched. (Without --quiet, which would hide what is wrong.)
+docs: setup ## the documentation as a site: open site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Built from the sdist, installed where nothing else is, and tried from outside the checkout.
 wheel: setup
@@ -55,5 +59,5 @@ format: setup ## format the code and mend what ruff can
 	@$(BIN)/ruff format .
 
 clean: ## remove what was made here, .venv too
-	rm -rf $(VENV) build dist results wandb *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist results site wandb *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -24,7 +24,9 @@ class Config:
     """What can be chosen: how large a graph to plan on, and the seed of draws among equals."""
 
     max_edges: int = MAX_EDGES
+    """A task with a larger graph is refused."""
     seed: int = 0
+    """Of draws among actions that are equally good."""
 
 
 class Exact(Agent):

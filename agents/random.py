@@ -20,6 +20,7 @@ class Config:
     """What can be chosen: the seed of its draws."""
 
     seed: int = 0
+    """Everything random follows from it."""
 
 
 class Random(Agent):

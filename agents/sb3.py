@@ -56,16 +56,27 @@ class PPOConfig(SB3Config):
     """SB3's PPO; defaults are SB3's but for more environments and larger batches, as a fast environment allows."""
 
     num_envs: int = 64
+    """Rows of the environment, where the agent makes it from an id."""
     learning_rate: float = 3e-4
+    """Step size of the optimiser."""
     n_steps: int = 128
+    """Steps of each row in a rollout."""
     batch_size: int = 1024
+    """Steps in a gradient step."""
     n_epochs: int = 10
+    """How often each rollout is learned from."""
     gamma: float = 0.99
+    """Discount of what comes after a step."""
     gae_lambda: float = 0.95
+    """Weight of longer sums of rewards in the advantage: 0 trusts the critic, 1 the rewards."""
     clip_range: float = 0.2
+    """How far the ratio may go from 1 and still be learned from."""
     ent_coef: float = 0.01
+    """Weight of the policy's entropy."""
     hidden: tuple[int, ...] = (256, 256)
+    """Widths of the layers of each network."""
     seed: int = 0
+    """Everything random follows from it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +84,21 @@ class A2CConfig(SB3Config):
     """SB3's A2C with its own defaults."""
 
     num_envs: int = 64
+    """Rows of the environment, where the agent makes it from an id."""
     learning_rate: float = 7e-4
+    """Step size of the optimiser."""
     n_steps: int = 5
+    """Steps of each row in a rollout."""
     gamma: float = 0.99
+    """Discount of what comes after a step."""
     gae_lambda: float = 1.0
+    """Weight of longer sums of rewards in the advantage: 0 trusts the critic, 1 the rewards."""
     ent_coef: float = 0.01
+    """Weight of the policy's entropy."""
     hidden: tuple[int, ...] = (256, 256)
+    """Widths of the layers of each network."""
     seed: int = 0
+    """Everything random follows from it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,18 +106,31 @@ class DQNConfig(SB3Config):
     """SB3's DQN; a smaller replay than SB3's default million."""
 
     num_envs: int = 16
+    """Rows of the environment, where the agent makes it from an id."""
     learning_rate: float = 1e-3
+    """Step size of the optimiser."""
     buffer_size: int = 200_000
+    """Steps that the replay remembers."""
     learning_starts: int = 2_000
+    """Steps taken at random before the first gradient step."""
     batch_size: int = 256
+    """Steps in a gradient step."""
     gamma: float = 0.99
+    """Discount of what comes after a step."""
     train_freq: int = 4
+    """Steps of each row between gradient steps."""
     gradient_steps: int = 4
+    """Gradient steps at a time."""
     target_update_interval: int = 2_000
+    """Steps between copies of the network to the target network."""
     exploration_fraction: float = 0.3
+    """Share of the training in which random actions become fewer."""
     exploration_final_eps: float = 0.02
+    """Share of random actions from then on."""
     hidden: tuple[int, ...] = (256, 256)
+    """Widths of the layers of each network."""
     seed: int = 0
+    """Everything random follows from it."""
 
 
 class SB3Agent(Agent):
