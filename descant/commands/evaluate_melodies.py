@@ -29,6 +29,7 @@ WORDS = {
     "scale_consistency": "scale consistency",
     "pitch_range": "pitch range, semitones",
     "distinct": "distinct melodies",
+    "alike_openings": "two that begin alike",
     "copied": "16 steps copied",
     "longest_copied": "longest copied run, steps",
     "overlap_intervals": "overlap of intervals",

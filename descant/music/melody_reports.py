@@ -2,7 +2,8 @@
 
 Means have normal intervals (mean +- 1.96 standard errors). Shares of melodies have Wilson's, and so has whatever
 lies between 0 and 1 and is the same in all melodies. Ratios of sums (resolved leaps, overlaps) have those of the delta
-method, what they are compared with held fixed; the share of distinct melodies, those of the jackknife.
+method, what they are compared with held fixed; the share of distinct melodies, those of the jackknife; the chance that
+two open alike, those of a U-statistic.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ import numpy as np
 
 from descant.music.keys import Key
 from descant.music.melody_states import Actions
-from descant.music.melody_statistics import Corpus, measure, note_events, note_histograms
+from descant.music.melody_statistics import (
+    Corpus,
+    alike_openings,
+    measure,
+    note_events,
+    note_histograms,
+)
 from descant.tasks import Floats, Ints
 
 Z = 1.959964  # of a normal variable, 95 % lie between -Z and Z
@@ -52,6 +59,7 @@ def report(
     named = {name: (mean if name in UNBOUNDED else share)(values) for name, values in found.items()}
     named["leaps_resolved"] = ratio(resolved, resolved + doubled)
     named["distinct"] = distinct(compositions)
+    named["alike_openings"] = pairs(alike_openings(compositions))
     if training is not None:
         corpus = Corpus(np.asarray(training))
         named["copied"] = share(corpus.holds(compositions).astype(float))
@@ -114,6 +122,22 @@ def distinct(compositions: Actions) -> Estimate:
     if once == n:
         return wilson(1.0, n)
     return _around(len(counts) / n, math.sqrt(once * (1 - once / n)) / n)
+
+
+def pairs(shares: Floats) -> Estimate:
+    """The chance that two of n are alike, float[n] the share of the others that each is like.
+
+    The variance is that of a U-statistic, from how often two are alike and how often three. Where no two are, or all,
+    the interval is Wilson's, of as many trials as there are pairs, or disjoint ones.
+    """
+    value, n = float(shares.mean()), len(shares)
+    if n < 3:
+        return Estimate(value, math.nan, math.nan)
+    if value in (0.0, 1.0):
+        return wilson(value, n // 2 if value else n * (n - 1) // 2)
+    three = float((shares * (shares * (n - 1) - 1)).mean()) / (n - 2)
+    spread = (4 * (n - 2) * (three - value**2) + 2 * (value - value**2)) / (n * (n - 1))
+    return _around(value, math.sqrt(max(spread, 0.0)))
 
 
 def overlaps(compositions: Actions, others: Actions) -> dict[str, Estimate]:

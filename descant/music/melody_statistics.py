@@ -15,6 +15,7 @@ from descant.errors import DescantError
 from descant.music.keys import SCALES, Key
 from descant.music.melodies import ACTIONS, FIRST_NOTE, HOLD
 from descant.music.melody_states import (
+    BAR,
     COUNTED,
     LAGS,
     Actions,
@@ -68,19 +69,35 @@ def summary(compositions: Actions, key: Key) -> dict[str, float]:
     """Statistics of a batch of complete melodies int[n, T], as fractions of 1 where the paper has percent.
 
     Means of `measure` (of melodies where it is defined), but `leaps_resolved`: the share of all leaps that were
-    resolved or doubled; and `distinct`, the share of compositions that differ. NaN where nothing defines a number.
+    resolved or doubled; and of all together `distinct` and `alike_openings`. NaN where nothing defines a number.
     """
     found = measure(compositions, key)
     resolved, doubled = found.pop("leaps_resolved").sum(), found.pop("leaps_doubled").sum()
     means = {name: _mean(values) for name, values in found.items()}
     means["leaps_resolved"] = float(resolved / (resolved + doubled)) if resolved + doubled else float("nan")
-    return means | {"distinct": distinct_share(compositions)}
+    return means | {
+        "distinct": distinct_share(compositions),
+        "alike_openings": float(alike_openings(compositions).mean()),
+    }
 
 
 def distinct_share(compositions: Actions) -> float:
     """Distinct compositions over all of them."""
     rows = np.ascontiguousarray(compositions, np.int8)
     return len(np.unique(rows.view(f"V{rows.shape[1]}"))) / len(rows)
+
+
+def alike_openings(compositions: Actions, steps: int = BAR) -> Floats:
+    """Share of the other compositions that begin with the same `steps` actions: float64[n], NaN of one alone.
+
+    The mean is the chance that two compositions begin alike, whatever their number.
+    """
+    rows = np.ascontiguousarray(np.asarray(compositions)[:, :steps], np.int8)
+    _, which, counts = np.unique(
+        rows.view(f"V{rows.shape[1]}")[:, 0], return_inverse=True, return_counts=True
+    )
+    others = len(rows) - 1
+    return (counts[which] - 1) / others if others else np.full(1, np.nan)
 
 
 @dataclass(frozen=True)

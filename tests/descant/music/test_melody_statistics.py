@@ -17,6 +17,7 @@ from descant.music.melodies import midi_of, notes_of
 from descant.music.melody_states import Actions, scan
 from descant.music.melody_statistics import (
     Corpus,
+    alike_openings,
     copied_share,
     distinct_share,
     measure,
@@ -91,6 +92,15 @@ def test_what_is_not_defined_is_left_out_of_means() -> None:
 def test_the_distinct_share_counts_melodies() -> None:
     assert distinct_share(rows([C, D], [C, D], [D, C], [C, C])) == 0.75
     assert of([C, D, C, D], [C, D, C, D])["distinct"] == 0.5
+
+
+def test_openings_are_alike_where_the_first_eight_steps_are() -> None:
+    scale, other = [C, D, E, F, C, D, E, F], [C, D, E, F, C, D, E, D]
+    assert of([*scale, C], [*other, D], [*scale, E])["alike_openings"] == pytest.approx(1 / 3, abs=1e-6)
+    assert of([*scale, C], [*scale, D], [*scale, E])["alike_openings"] == 1
+    assert math.isnan(of(scale)["alike_openings"])
+    assert alike_openings(rows([C, D], [D, C], [C, D])).tolist() == [0.5, 0, 0.5]
+    assert alike_openings(rows([C, D], [D, C], [C, E]), steps=1).tolist() == [0.5, 0, 0.5]
 
 
 def slow_measure(melody: list[int]) -> dict[str, float]:
