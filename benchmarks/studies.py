@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from descant.files import write_atomically
 
 from .jobs import Done, Job, run_jobs
+from .statistics import interval as interval  # studies take it from here
 
 
 @dataclass(frozen=True)
@@ -54,18 +53,6 @@ def run_study(
     write_atomically(out / f"{study.name}.md", "\n\n".join(map(markdown, tables)).encode() + b"\n")
     write_atomically(out / f"{study.name}.json", (json.dumps(as_json(tables), indent=1) + "\n").encode())
     return tables
-
-
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and its 95 % t interval; NaN for bounds that one value can't give."""
-    from scipy.stats import t
-
-    n = len(values)
-    mean = float(np.mean(values)) if n else float("nan")
-    if n < 2:
-        return mean, float("nan"), float("nan")
-    half = float(t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / n**0.5
-    return mean, mean - half, mean + half
 
 
 def errors_of(done: Sequence[Done]) -> tuple[str, ...]:
