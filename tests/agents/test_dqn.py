@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 
 from descant import make_agent
 from descant.agents.dqn import DQN, Config, epsilon_greedy, next_values, q_descent, q_loss, td_target
+from descant.buffers import Batch
 from descant.errors import DescantError
 from descant.evaluation import evaluate
 from descant.planning import enumerate_task, optimum
@@ -232,3 +233,36 @@ def test_the_closed_gradient_is_that_of_the_loss() -> None:
     torch.testing.assert_close(gradient, theirs)
     assert float(mine) == pytest.approx(float(loss.detach()))
     assert values.tolist() == taken.tolist()
+
+
+def test_an_update_is_stable_baselines3s() -> None:
+    """From the same weights by the same batches, of which some transitions ended; also after more than one update."""
+    sb3 = pytest.importorskip("stable_baselines3")
+    samples = pytest.importorskip("stable_baselines3.common.buffers").ReplayBufferSamples
+    plain = {"num_envs": 1, "hidden": (32, 32), "target": "hard", "target_interval": 1000, "double": False}
+    mine: Any = make_agent("dqn", "CartPole-v1", **plain, lr_schedule="constant", learning_rate=1e-2)
+    form = {"net_arch": [32, 32], "optimizer_kwargs": {"eps": 1e-5}}
+    theirs = sb3.DQN("MlpPolicy", "CartPole-v1", 1e-2, policy_kwargs=form, device="cpu")
+    theirs._setup_learn(100)
+    for network in (theirs.q_net, theirs.q_net_target):
+        for own, other in zip(network.parameters(), mine.networks["policy"].weights, strict=True):
+            own.data.copy_(other.data)
+    rng, everything = np.random.default_rng(0), np.ones((128, 2), bool)
+    for _ in range(5):
+        seen, later = rng.normal(size=(2, 128, 4)).astype(np.float32)
+        rewards, actions, ended = 3 * rng.normal(size=128), rng.integers(2, size=128), rng.random(128) < 0.3
+        discounts, ones = np.full(128, 0.9), np.ones(128)
+        mine.update(
+            Batch(
+                seen, everything, actions, rewards, discounts, later, everything, ended, actions, weights=ones
+            )
+        )
+        columns = (
+            torch.as_tensor(column).float()[:, None] for column in (actions, ended, rewards, discounts)
+        )
+        action, done, reward, discount = columns
+        drawn = samples(torch.as_tensor(seen), action, torch.as_tensor(later), done, reward, discount)
+        theirs.replay_buffer.sample = lambda *_, drawn=drawn, **__: drawn
+        theirs.train(1, 128)
+    for own, other in zip(theirs.q_net.parameters(), mine.networks["policy"].weights, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-6, rtol=1e-5)
