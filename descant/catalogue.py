@@ -57,6 +57,7 @@ REWARDS = {
     "length": "descant.rewards.length:Length",
     "repetition": "descant.rewards.repetition:Repetition",
     "shaped": "descant.rewards.shaped:Shaped",
+    "preference": "descant.rewards.preference:Preference",
 }
 
 COMMANDS = {

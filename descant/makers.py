@@ -44,9 +44,13 @@ def load_agent(path: str | Path, env: Any = None) -> Agent:
 
 
 def make_reward(spec: str | Mapping[str, Any] | Reward) -> Reward:
-    """A reward by name ("fux"), or by name and options ({"name": "fux", "weights": {...}})."""
+    """A reward by name ("fux"), by name and a file ("preference:models/taste"), or by name and options.
+
+    Options are a dict with the name in it: {"name": "fux", "weights": {...}}.
+    """
     if isinstance(spec, str):
-        made: Reward = rewards.get(spec)()
+        name, _, path = spec.partition(":")
+        made: Reward = rewards.get(name)(path) if path and name in rewards else rewards.get(spec)()
         return made
     if isinstance(spec, Mapping):
         options = dict(spec)

@@ -99,6 +99,11 @@ class Reward(Protocol):
         ...
 
 
+def needs_line(reward: Any) -> bool:
+    """Whether a reward looks at all that was written in an episode: its attribute `needs_line`."""
+    return bool(getattr(reward, "needs_line", False))
+
+
 class Task(ABC, Generic[S]):
     """A batch of independent episodes as pure functions of the state."""
 

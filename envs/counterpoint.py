@@ -27,8 +27,11 @@ from descant.music.counterpoint import (
     Problem,
     Problems,
     State,
+    Written,
+    begun,
+    written,
 )
-from descant.tasks import Bools, Episode, Floats, Ints, Reward, Task
+from descant.tasks import Bools, Episode, Floats, Ints, Reward, Task, needs_line
 
 from .counterpoint_views import render
 
@@ -110,19 +113,25 @@ class Counterpoint(Task[State]):
         self.mask = mask
         self.rules: Any = make_reward("fux")  # says what is legal, whatever the reward
         self.reward: Reward = self.rules if reward == "fux" else make_reward(reward)
+        self.keeps_line = needs_line(self.reward)
         self.observation_space = spaces.MultiDiscrete(self.problems.nvec(), dtype=np.int16)
         self.action_space = spaces.Discrete(G)
 
     def reset(self, rng: np.random.Generator, n: int, options: Mapping[str, Any] | None = None) -> State:
         """`n` problems drawn evenly from those of the environment, or those that `options` allow."""
         if not options:
-            return self.problems.start(_drawn(rng, n, len(self.problems)))
+            return self._start(_drawn(rng, n, len(self.problems)))
         allowed = self._allowed(options)
-        return self.problems.start(allowed[_drawn(rng, n, len(allowed))])
+        return self._start(allowed[_drawn(rng, n, len(allowed))])
 
     def starts(self) -> State:
         """The first bar of every problem."""
-        return self.problems.start(np.arange(len(self.problems)))
+        return self._start(np.arange(len(self.problems)))
+
+    def _start(self, problems: Ints) -> State:
+        """The first bar of these problems; where the reward looks at whole lines, states keep them."""
+        fresh = self.problems.start(problems)
+        return begun(fresh) if self.keeps_line else fresh
 
     def step(self, state: State, action: Ints, rng: np.random.Generator) -> tuple[State, Floats, Bools]:
         """Write a note. Uses no randomness."""
@@ -131,6 +140,8 @@ class Counterpoint(Task[State]):
         reward, errors = self.rules.judge(problems, move)
         errors += state.errors
         after = problems.after(state, action, move, errors)
+        if isinstance(state, Written):
+            after = written(state, action, after)
         if self.reward is not self.rules:
             reward = self.reward(state, action, after)
         return after, reward, move.last != 0
@@ -182,6 +193,10 @@ class Counterpoint(Task[State]):
 
     def key(self, state: State) -> Ints:
         """bar x note x leap x run x climax, int64[n]; errors do not change what is to come."""
+        if self.keeps_line:
+            raise DescantError(
+                "The reward looks at whole lines: no state short of one says what is to come, so nothing is planned."
+            )
         shape = (self.problems.bars, G + 1, 7, 7, 2 * G + 2)
         return np.ravel_multi_index((state.bar, state.note, state.leap, state.run, state.climax), shape)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from descant.errors import DescantError
 from descant.makers import make_reward
-from descant.tasks import Bools, Episode, Finding, Floats, Ints
+from descant.tasks import Bools, Episode, Finding, Floats, Ints, needs_line
 
 from .scored import checked_gamma
 
@@ -60,6 +60,7 @@ class Shaped:
             scale,
             shift,
         )
+        self.needs_line = needs_line(self.reward) or needs_line(potential)
         self._potential, self._ended = _potential_of(potential), ended or _own_end
 
     def potential(self, state: Any) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 
 from descant.errors import DescantError
 from descant.makers import make_reward
-from descant.tasks import Episode, Finding, Floats, Ints
+from descant.tasks import Episode, Finding, Floats, Ints, needs_line
 
 
 class WeightedSum:
@@ -31,6 +31,7 @@ class WeightedSum:
             raise DescantError("A sum needs at least one reward.")
         parts = [_part(entry) for entry in rewards]
         self.parts = [(_name(reward, i), reward, weight) for i, (reward, weight) in enumerate(parts)]
+        self.needs_line = any(needs_line(reward) for reward, _ in parts)
 
     def __call__(self, state: Any, action: Ints, next_state: Any) -> Floats:
         """Reward of each row: float[n]."""

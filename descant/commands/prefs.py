@@ -13,6 +13,7 @@ PARTS = {
     "label": "descant.commands.prefs_label:Label",
     "export": "descant.commands.prefs_exchange:Export",
     "import": "descant.commands.prefs_exchange:Import",
+    "fit": "descant.commands.prefs_fit:Fit",
     "agreement": "descant.commands.prefs_agreement:Agreement",
     "leaderboard": "descant.commands.prefs_leaderboard:Leaderboard",
 }

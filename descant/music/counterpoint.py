@@ -8,9 +8,9 @@ a small table and a step a few look-ups.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,31 @@ class State:
     climax: Ints  # code of the highest note so far, and whether it stood once
     errors: Ints  # hard rules broken so far
     problems: Problems = shared()
+
+
+@dataclass(frozen=True)
+class Written(State):
+    """The same with all that was written, for rewards that look back on the whole line: -1 where nothing is yet."""
+
+    line: Ints = field(kw_only=True)  # int64[n, max_notes]
+
+
+def begun(state: State) -> Written:
+    """Fresh episodes that keep their lines."""
+    line = np.full((len(state.bar), state.problems.max_notes), -1, np.int64)
+    return Written(*_fields(state), line=line)
+
+
+def written(before: Written, action: Ints, after: State) -> Written:
+    """The state after a note that keeps the line; of a finished episode it stays as it was."""
+    rows = np.flatnonzero(after.bar > before.bar)
+    line = before.line.copy()
+    line[rows, before.bar[rows] % before.problems.stride] = action[rows]
+    return Written(*_fields(after), line=line)
+
+
+def _fields(state: State) -> tuple[Any, ...]:
+    return (state.bar, state.note, state.leap, state.run, state.climax, state.errors, state.problems)
 
 
 class Move(NamedTuple):

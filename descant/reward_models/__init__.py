@@ -1,0 +1,1 @@
+"""Reward models: scores of whole episodes, fitted to comparisons."""

@@ -1,0 +1,93 @@
+"""Fitting a reward model: minibatches, early stopping on pairs held out, and a report on others."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from descant.reward_models.comparisons import Comparisons, Split, split
+from descant.reward_models.measures import measure
+from descant.reward_models.models import RewardModel, config_of, make_model
+
+Progress = Callable[[int, float], None]  # told the epochs that are done, and the loss on what is held out
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A reward model, and what is reported of it."""
+
+    model: RewardModel
+    report: dict[str, Any]
+
+
+def fit(
+    kind: str,
+    space: spaces.Space[Any],
+    data: Comparisons | Split,
+    config: Any = None,
+    tell: Progress | None = None,
+) -> Fitted:
+    """Fit a model of a kind to comparisons, split by pairs of clips unless that was done.
+
+    Same data, same configuration: same model. `tell` is called after each epoch. DescantError for too few pairs.
+    """
+    config = config_of(kind)() if config is None else config
+    parts = data if isinstance(data, Split) else split(data, config.valid, config.test, config.seed)
+    model = make_model(kind, space, config, parts.train.names)
+    epochs, best = descend(model, parts, tell)
+    model.eval()
+    model.conclude(parts.train)
+    sizes = {name: len(getattr(parts, name)) for name in ("train", "valid", "test")}
+    report = {"kind": kind, "comparisons": sizes, "epochs": epochs, "valid_loss": best}
+    return Fitted(model, report | measure(model, parts.test))
+
+
+def descend(model: RewardModel, parts: Split, tell: Progress | None = None) -> tuple[int, float]:
+    """Adam on minibatches; the weights of the best epoch on what is held out. Epochs run, and the best loss there."""
+    config, rng = model.config, torch.Generator().manual_seed(model.config.seed)
+    count = len(parts.train)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    weights = resample(config.models, count, rng) if config.bootstrap else None
+    best, kept, since, epoch = math.inf, copy.deepcopy(model.state_dict()), 0, 0
+    for epoch in range(1, config.epochs + 1):
+        order = torch.randperm(count, generator=rng)
+        for begin in range(0, count, config.batch_size):
+            rows = order[begin : begin + config.batch_size]
+            done = (epoch - 1) / config.epochs
+            losses = model.losses(parts.train.take(rows), rng, done)
+            losses = losses if weights is None else losses * weights[:, rows]
+            optimizer.zero_grad()
+            total = losses.mean(1).sum()  # models share no weights, so that each has its own step
+            total.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        held_out = loss_on(model, parts.valid)
+        if tell is not None:
+            tell(epoch, held_out)
+        if held_out < best:
+            best, kept, since = held_out, copy.deepcopy(model.state_dict()), 0
+        else:
+            since += 1
+        if config.patience and since >= config.patience:
+            break
+    model.load_state_dict(kept)
+    return epoch, best
+
+
+def resample(models: int, count: int, rng: torch.Generator) -> Tensor:
+    """How often each model's resample has each comparison, float[M, K]: Poisson(1), as a large bootstrap's."""
+    return torch.poisson(torch.ones(models, count), generator=rng)
+
+
+def loss_on(model: RewardModel, data: Comparisons) -> float:
+    """Mean loss of the models on comparisons, with the same chance each time."""
+    with torch.no_grad():
+        return float(model.losses(data, torch.Generator().manual_seed(0), 1.0).mean())

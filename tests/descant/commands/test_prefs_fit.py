@@ -1,0 +1,92 @@
+"""`descant prefs fit`: from a store to a reward."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import descant
+from descant.cli import main
+from descant.preferences.store import Store
+
+QUICK = ["--no-progress", "--epochs", "4", "--hidden", "8", "8"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with judgements of a perfect teacher and of one who is mistaken."""
+    path = tmp_path_factory.mktemp("made") / "taste.db"
+    assert main(["prefs", "new", str(path), "exact", "chance=random", "--n", "48"]) == 0
+    assert main(["prefs", "pairs", str(path), "--n", "60", "--repeat", "0.25", "--between", "any"]) == 0
+    assert main(["prefs", "label", str(path), "--teacher", "perfect"]) == 0
+    assert main(["prefs", "label", str(path), "--teacher", "mistaken", "--mistake", "0.5"]) == 0
+    return path
+
+
+def fitted(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
+    capsys.readouterr()
+    assert main(["prefs", "fit", *arguments]) == code
+    out, err = capsys.readouterr()
+    return json.loads(out) if "--json" in arguments else (out, err)
+
+
+def test_a_model_is_fitted_reported_and_saved(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, scores = tmp_path / "model", tmp_path / "scores.json"
+    report = fitted(capsys, str(store), "--out", str(out), "--scores", str(scores), "--json", *QUICK)
+    assert report["kind"] == "btl"
+    assert sum(report["comparisons"].values()) == 2 * 75  # 60 pairs and 15 repetitions, two annotators
+    assert len(report["accuracy_of_each"]) == 5
+    assert report["bounds"]["repeated"]["n"] > 20
+    assert 0.5 <= report["bounds"]["one_taste"]["value"] < 0.95
+    descant.make_reward(f"preference:{out}")
+    found = json.loads(scores.read_text())
+    with Store(store) as kept:
+        assert set(found["scores"]) == {clip.hash for clip in kept.clips()}
+    asked = tmp_path / "asked.db"
+    shutil.copy(store, asked)
+    chosen = ["--n", "5", "--between", "any", "--strategy", "information", "--scores", str(scores)]
+    assert main(["prefs", "pairs", str(asked), *chosen]) == 0
+    with Store(asked) as kept:
+        assert found["model_hash"] == list(kept.pairs())[-1].model_hash
+
+
+def test_the_report_is_printed(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [
+        "--models",
+        "2",
+        "--per-step",
+        "--trunk",
+        "lstm",
+        "--ties",
+        "davidson",
+        "--noise",
+        "0.1",
+        "--bootstrap",
+    ]
+    out, _ = fitted(capsys, str(store), "--out", str(tmp_path / "m"), *options, *QUICK)
+    for words in ("comparisons learned from", "accuracy", "bound", f"preference:{tmp_path / 'm'}"):
+        assert words in out
+
+
+def test_bad_input_is_one_line(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty.db"
+    Store.create(empty).close()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "song.txt").write_text("la")
+    for wrong, words in (
+        ([str(empty)], "no judgement"),
+        ([str(tmp_path / "none.db")], "none.db"),
+        ([str(store), "--kind", "btll"], "Did you mean 'btl'"),
+        ([str(store), "--models", "0"], "1 or more"),
+        ([str(store), "--ties", "some"], "davidson"),
+        ([str(store), "--out", str(tmp_path / "taken"), *QUICK], "song.txt"),
+    ):
+        _, err = fitted(capsys, *wrong, code=2)
+        assert words in err
+        assert len(err.strip().splitlines()) == 1
