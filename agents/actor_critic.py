@@ -6,6 +6,7 @@ A is a sum of n rewards and the critic's value from there, less V ("n-step"), or
 G is A + V ("bootstrap") or the plain return of the episode ("monte-carlo"). Rollouts are the next n steps of every row
 ("steps", online) or one whole episode of each ("episodes", batch). Differences from the papers: advantages are
 normalised, Adam takes the step, one process steps all rows, and with a prior the KL to it is taken from the reward.
+On `descant/Translation-v0` the critic may see the reference (`agents/reference_critics.py`).
 """
 
 from __future__ import annotations
@@ -13,15 +14,34 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from descant.agent import Environment
+from descant.control import kl_loss, policy_log_probs
 from descant.errors import DescantError
+from descant.neural import rollout_record
 from descant.on_policy import Batch, OnPolicy, OnPolicyConfig
 from descant.policies.categorical import chosen, entropy, logit_gradient, masked_log_softmax
+from descant.policies.making import make_network
+from descant.policies.networks import Network
+from descant.references import References
 from descant.returns import gae, n_step_returns
-from descant.rollouts import Collector
+from descant.rollouts import Collector, Rollout
 from descant.tasks import Floats
+
+from .reference_critics import (
+    Answered,
+    actor_error,
+    advantages_of,
+    critic_error,
+    critic_of_references,
+    expected_values,
+    follow,
+    goals,
+    with_targets,
+)
 
 WHOLE = 2**40  # steps in a part: all of them
 
@@ -42,6 +62,16 @@ class Config(OnPolicyConfig):
     """Rewards before the critic's value, with advantage n-step."""
     critic_target: Literal["bootstrap", "monte-carlo"] = "bootstrap"
     """What the critic learns: its own estimate of what follows, or the return that came of it."""
+    critic_sees: Literal["observation", "reference"] = "observation"
+    """What the policy sees, and says what a state is worth; or the reference too, and says it of all actions."""
+    critic_warmup: float = 0.1
+    """Share of the training, at its beginning, in which a critic that sees references learns alone."""
+    critic_updates: int = 1
+    """Gradient steps of such a critic on each rollout."""
+    tau: float = 0.05
+    """How far its target networks move after each rollout, of the way."""
+    q_spread: float = 1e-3
+    """Weight of the squares of how far its values of a state are from their mean."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,6 +83,26 @@ class Config(OnPolicyConfig):
             raise DescantError(f"critic_target must be bootstrap or monte-carlo, not {self.critic_target!r}.")
         if self.critic_target == "monte-carlo" and self.collect == "steps":
             raise DescantError("A Monte-Carlo critic learns from whole episodes: pass collect='episodes'.")
+        self._check_references()
+
+    def _check_references(self) -> None:
+        if self.critic_sees not in ("observation", "reference"):
+            raise DescantError(f"critic_sees must be observation or reference, not {self.critic_sees!r}.")
+        whole = self.collect == "episodes" and self.recurrent and self.trunk != "lstm" and not self.shared
+        if self.critic_sees == "reference" and not whole:
+            raise DescantError(
+                "A critic that sees references has a network of its own and whole translations: pass collect episodes, "
+                "recurrent, trunk gru or transformer, and not shared."
+            )
+        if (
+            not (0 <= self.critic_warmup < 1 and 0 < self.tau <= 1)
+            or self.critic_updates < 1
+            or self.q_spread < 0
+        ):
+            raise DescantError(
+                "critic_warmup must be 0 or more and below 1, tau above 0 and at most 1, critic_updates 1 or more, and "
+                "q_spread 0 or more."
+            )
 
 
 def actor_loss(log_probs: Tensor, advantages: Tensor) -> Tensor:
@@ -71,9 +121,31 @@ class ActorCritic(OnPolicy):
     name: ClassVar[str] = "actor-critic"
     Config: ClassVar[type[Any]] = Config
 
+    def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
+        super().__init__(env, config, spaces)
+        self.known: References | None = None
+        if config.critic_sees == "reference":
+            follow(self.networks, 1.0)  # also where the first weights came from a run
+            self.known = None if env is None else References(env, "critic_sees reference")
+
+    def build(self) -> dict[str, Network]:
+        """As of every agent with a critic; one that sees references says what each action is worth."""
+        if self.config.critic_sees != "reference":
+            return super().build()
+        c, actions = self.config, int(self.action_space.n)
+        critic = critic_of_references(self.observation_space, c.critic_hidden)
+        policy = make_network(self.observation_space, {"policy": actions}, c.hidden, c.recurrent, c.trunk)
+        return with_targets({"policy": policy, "critic": critic})
+
     def iterate(self, collector: Collector, total_timesteps: int) -> dict[str, float]:
         """One rollout, then one gradient step."""
         ent_coef = self.schedule(total_timesteps)
+        if self.known is not None:
+            alone = 1 - self.progress_left(total_timesteps) < self.config.critic_warmup
+            rollout = collector.episodes(self.actor(), seed=self.env_seed)
+            record = self.update_by_reference(rollout, ent_coef, alone)
+            self.num_timesteps += rollout.steps
+            return record
         batch = self.roll(collector, whole=self.config.collect == "episodes")
         record = self.update(batch, ent_coef)
         self.num_timesteps += batch.rollout.steps
@@ -112,6 +184,55 @@ class ActorCritic(OnPolicy):
         unexplained = float((returns - batch.values)[valid].var())
         record["explained_variance"] = 1 - unexplained / max(float(returns[valid].var()), 1e-12)
         return batch.record | record
+
+    def update_by_reference(self, rollout: Rollout, ent_coef: float, alone: bool = False) -> dict[str, float]:
+        """Gradient steps of a critic that sees references, one of the actor unless the critic learns `alone`."""
+        assert self.known is not None
+        c, networks, record = self.config, self.networks, rollout_record(rollout)
+        now = policy_log_probs(networks["policy"], rollout) if self.control.on else None
+        priced, log_prior, kept = self.keep(rollout, now)
+        told = Answered(rollout, self.known)
+        with torch.no_grad():
+            log_probs = told.log_probs(networks["target_policy"])
+            following = np.zeros(rollout.valid.shape)
+            worth = expected_values(log_probs, told.values(networks["target_critic"]))
+            following[rollout.valid] = worth.numpy()
+        lambda_ = 1.0 if c.critic_target == "monte-carlo" else c.gae_lambda
+        goal_of = goals(priced, following, c.gamma, lambda_)[rollout.valid]
+        goal = torch.as_tensor(goal_of).to(worth.dtype)
+        for _ in range(c.critic_updates):
+            error = critic_error(told.values(networks["critic"]), log_probs, told.actions, goal, c.q_spread)
+            record |= self._move(error, "critic") | {"value_loss": float(error.detach())}
+        if not alone:
+            record |= self._actor_step(told, log_prior, ent_coef)
+        follow(networks, c.tau)
+        return record | kept | {"length": float(rollout.valid.sum(axis=0).mean())}
+
+    def _actor_step(self, told: Answered, log_prior: Floats | None, ent_coef: float) -> dict[str, float]:
+        """Up the values that the critic gives to all actions."""
+        with torch.no_grad():
+            values = told.values(self.networks["critic"])
+        log_probs = told.log_probs(self.networks["policy"])
+        advantages = advantages_of(log_probs.detach(), values)
+        spread = entropy(log_probs).mean()
+        policy = actor_error(log_probs, advantages)
+        loss = policy - ent_coef * spread
+        if self.control.in_loss and log_prior is not None:
+            prior = torch.as_tensor(log_prior[told.rollout.valid]).to(log_probs.dtype)
+            loss = loss + self.control.coef * kl_loss(log_probs, prior).mean()
+        record = self._move(loss, "policy")
+        return record | {"policy_loss": float(policy.detach()), "entropy": float(spread.detach())}
+
+    def _move(self, loss: Tensor, name: str) -> dict[str, float]:
+        """One step of one network down its loss."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        record = self.add_penalty() if name == "policy" else {}
+        norm = self.clip([self.networks[name]])
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return record | ({"grad_norm": norm} if name == "policy" else {})
 
     def step(self, ends: list[Tensor], gradients: list[Tensor | None]) -> dict[str, float]:
         """One step down losses, or down what has a gradient, and the penalty on weights; what there is to log."""

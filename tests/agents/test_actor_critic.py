@@ -12,8 +12,10 @@ import torch
 
 from descant import make_agent
 from descant.agents.actor_critic import ActorCritic, actor_loss, critic_loss
+from descant.agents.reference_critics import Answered, advantages_of, critic_error, expected_values, goals
 from descant.envs.tokens import Tokens
 from descant.errors import DescantError
+from descant.makers import load_agent
 from descant.shells import TaskVectorEnv
 
 from ..sequences import (
@@ -26,7 +28,9 @@ from ..sequences import (
     with_true_critic,
 )
 from ..tiny_tasks import Dice, Echo, Recall
+from .enumeration import every_episode, exact_agent, gradient_of, taken
 from .on_policy_checks import Strict, cartpole, made_on, options_told, recall, records_of, same, weights_of
+from .tiny_translations import ALL, FORM, every_translation, log_chances, rows_of, tiny
 
 BATCH = {"collect": "episodes"}
 MONTE_CARLO = {"collect": "episodes", "critic_target": "monte-carlo"}
@@ -232,3 +236,147 @@ def test_a_loss_that_is_not_finite_stops_the_learning_and_spares_the_weights() -
 
 def test_all_options_are_told() -> None:
     assert options_told("actor-critic.md") == [field.name for field in dataclasses.fields(ActorCritic.Config)]
+
+
+# A critic that sees the reference.
+
+SEEING: dict[str, Any] = {"collect": "episodes", "critic_sees": "reference", "critic_hidden": (8, 8)}
+
+
+def values_along(agent: Any, every: Any) -> dict[tuple[int, ...], torch.Tensor]:
+    """Q of the policy in each state of the tiny language, by what is written: float64[A], 0 where it is not allowed."""
+    chances = log_chances(agent, every).sum(0).exp().detach().numpy()
+    returns = np.where(every.valid, every.rewards, 0.0).sum(axis=0)
+    found: dict[tuple[int, ...], torch.Tensor] = {}
+    for start in [(), (4,), (5,), (4, 4), (4, 5), (5, 4), (5, 5)]:
+        row = torch.zeros(6, dtype=torch.float64)
+        for action in range(6):
+            mine = [i for i, words in enumerate(ALL) if words[: len(start) + 1] == (*start, action)]
+            if mine:
+                row[action] = float((chances[mine] * returns[mine]).sum() / chances[mine].sum())
+        found[start] = row
+    return found
+
+
+def test_with_the_true_values_the_expected_step_is_the_gradient_of_the_return(tmp_path: Path) -> None:
+    form = {**FORM, **SEEING, "gamma": 1.0, "normalize_advantage": False, "ent_coef": 0.0}
+    agent: Any = exact_agent(make_agent("actor-critic", tiny(tmp_path, 1), **form))  # type: ignore[arg-type]
+    every = every_translation(tmp_path, 2)
+    table = values_along(agent, every)
+    chances = log_chances(agent, every).sum(0).exp()
+    returns = torch.as_tensor(np.where(every.valid, every.rewards, 0.0).sum(axis=0))
+    exact = gradient_of((chances * returns).sum(), agent)
+
+    def told(self: Any, critic: Any) -> torch.Tensor:
+        seen, places = self.rollout.observations, np.argwhere(self.rollout.valid)
+        rows = [table[tuple(seen["target"][t, n, :t].tolist())] for t, n in places]
+        return torch.stack(rows)
+
+    total = torch.zeros(())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Answered, "values", told)
+        for row, chance in enumerate(chances.detach().numpy()):
+            batch = rows_of(every, [row])
+            step = taken(agent, lambda b=batch: agent._actor_step(Answered(b, agent.known), None, 0.0))
+            total = total + float(chance) * step * batch.steps
+    torch.testing.assert_close(total, exact, atol=1e-7, rtol=1e-6)
+    assert exact.abs().max() > 0.005
+
+
+def test_goals_by_hand() -> None:
+    rollout = every_episode(Tokens(2, 2, seed=0))
+    rollout.rewards[:] = np.array([[1.0], [10.0]])
+    values = np.array([[5.0] * 4, [7.0] * 4])
+    np.testing.assert_allclose(goals(rollout, values, 0.5, 0.0)[:, 0], [1 + 0.5 * 7, 10])
+    np.testing.assert_allclose(goals(rollout, values, 0.5, 1.0)[:, 0], [1 + 0.5 * 10, 10])
+    np.testing.assert_allclose(goals(rollout, values, 0.5, 0.2)[:, 0], [1 + 0.5 * (0.8 * 7 + 0.2 * 10), 10])
+    rollout.valid[1, 2] = False
+    np.testing.assert_allclose(goals(rollout, values, 0.5, 0.2)[:, 2], [1, 0])
+
+
+def test_its_losses_by_hand() -> None:
+    values = torch.tensor([[1.0, 3.0, 50.0]])
+    log_probs = torch.tensor([[0.25, 0.75, 1.0]]).log() + torch.tensor([[0.0, 0.0, -1e9]])
+    assert float(expected_values(log_probs, values)) == pytest.approx(2.5)
+    error = critic_error(values, log_probs, torch.tensor([0]), torch.tensor([2.0]), 0.1)
+    assert float(error) == pytest.approx(0.5 + 0.1 * 2)  # the masked one is no part of the mean
+    np.testing.assert_allclose(advantages_of(log_probs, values)[0, :2].numpy(), [-1.5, 0.5], rtol=1e-6)
+
+
+def test_the_critic_sees_the_reference_and_not_the_source(tmp_path: Path) -> None:
+    made = make_agent("actor-critic", tiny(tmp_path, 3), **FORM, **SEEING)
+    agent: Any = made
+    rollout = agent.collector.episodes(agent.actor(), seed=1)
+    told = Answered(rollout, agent.known)
+    answers = agent.known.of({key: part[0] for key, part in rollout.observations.items()})
+    assert told.answered["source"][0].tolist() == answers.tolist()
+    assert told.seen["source"].tolist() == rollout.observations["source"].tolist()
+    before = told.values(agent.networks["critic"])
+    told.answered["source"] = told.answered["source"].clone()
+    told.answered["source"][:, :, 0] = 9 - told.answered["source"][:, :, 0]
+    assert (told.values(agent.networks["critic"]) - before).abs().max() > 1e-4
+
+
+def test_targets_follow_slowly_and_the_critic_begins_alone(tmp_path: Path) -> None:
+    agent: Any = make_agent("actor-critic", tiny(tmp_path, 8), **FORM, **SEEING, tau=0.25, critic_warmup=0.5)
+    old = {n: [p.detach().clone() for p in agent.networks[n].parameters()] for n in ("policy", "critic")}
+    for name, weights in old.items():
+        for one, two in zip(weights, agent.networks[f"target_{name}"].parameters(), strict=True):
+            assert torch.equal(one, two)
+    agent.learn(200, callback=lambda _: False)
+    for one, two in zip(old["policy"], agent.networks["policy"].parameters(), strict=True):
+        assert torch.equal(one, two)
+    moved = list(agent.networks["critic"].parameters())
+    for one, now, target in zip(
+        old["critic"], moved, agent.networks["target_critic"].parameters(), strict=True
+    ):
+        torch.testing.assert_close(target, one + 0.25 * (now - one))
+        assert not target.requires_grad
+    assert not all(torch.equal(one, now) for one, now in zip(old["critic"], moved, strict=True))
+    agent.learn(200)
+    assert not all(
+        torch.equal(one, two)
+        for one, two in zip(old["policy"], agent.networks["policy"].parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"xent_coef": 0.2, "prior": "uniform", "kl_coef": 0.1, "critic_updates": 2}]
+)
+def test_with_references_it_goes_on_exactly(more: dict[str, Any], tmp_path: Path) -> None:
+    options = {**FORM, **SEEING, "seed": 3, **more}
+    whole: Any = make_agent("actor-critic", tiny(tmp_path, 8), **options).learn(300)
+    half: Any = make_agent("actor-critic", tiny(tmp_path, 8), **options)
+    half.learn(300, callback=lambda agent: agent.num_timesteps < 120)
+    half.save(tmp_path / "half")
+    resumed: Any = load_agent(tmp_path / "half", tiny(tmp_path, 8)).learn(300)
+    assert same(weights_of(whole), weights_of(resumed))
+
+
+def test_it_learns_to_translate(tmp_path: Path) -> None:
+    form = {"recurrent": True, "trunk": "gru", "hidden": (16, 16), "critic_updates": 2}
+    options = {**SEEING, **form, "critic_hidden": (16, 16), "learning_rate": 0.01, "gamma": 1.0}
+    records = records_of(
+        make_agent("actor-critic", tiny(tmp_path, 32), **options, ent_coef=0.1, seed=1), 5000
+    )
+    returns = [r["return"] for r in records]
+    assert np.mean(returns[-5:]) > np.mean(returns[:5]) + 0.15
+
+
+def test_references_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    gru = {"recurrent": True, "trunk": "gru"}
+    with pytest.raises(DescantError, match="this environment has none"):
+        make_agent("actor-critic", TaskVectorEnv(Recall(), 4), **SEEING, **gru)
+    for bad in (
+        {"collect": "steps"},
+        {"recurrent": False, "trunk": "lstm"},
+        {"trunk": "lstm"},
+        {"shared": True},
+    ):
+        with pytest.raises(DescantError, match="pass collect episodes"):
+            make_agent("actor-critic", tiny(tmp_path, 4), **{**SEEING, **gru, **bad})
+    for bad in ({"tau": 0.0}, {"critic_warmup": 1.0}, {"critic_updates": 0}, {"q_spread": -1.0}):
+        with pytest.raises(DescantError, match="critic_warmup must be"):
+            make_agent("actor-critic", tiny(tmp_path, 4), **{**SEEING, **gru, **bad})
+    with pytest.raises(DescantError, match="critic_sees must be"):
+        make_agent("actor-critic", tiny(tmp_path, 4), **{**SEEING, **gru, "critic_sees": "all"})
