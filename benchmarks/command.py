@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,12 +54,22 @@ class Bench:
             return self._speed()
         if self.suite not in suites.names() and ":" not in self.suite:
             known = [*suites.names(), "speed"]
+    wandb_sync: bool = False
+    """Write each run of a suite for Weights & Biases, and upload all offline runs below the results folder."""
+
+    @classmethod
+    def parser(cls, arguments: Sequence[str]) -> Any:
+        """This command, or the one that writes a sweep."""
+        from .sweeps import Sweep
+
+        return Sweep if arguments[:1] and arguments[0] == "sweep" else cls
             raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, known)}")
         at_least(1, workers=self.workers, seeds=self.seeds)
         suite = suites.get(self.suite)
         self._options(getattr(suite, "options", ()))
         try:
-            return self._study(suite) if isinstance(suite, Study) else self._suite(suite)
+            code = self._study(suite) if isinstance(suite, Study) else self._suite(suite)
+            return self._upload(suite.name, code) if self.wandb_sync else code
         except KeyboardInterrupt:
             print(
                 f"stopped; what is done is kept. Go on with: {_again(self, suite.name)}",
@@ -73,6 +84,13 @@ class Bench:
         if "prior" not in known:
             raise DescantError(f"{self.suite} takes no --prior: leave it out, or run descant bench rl-tuner.")
         return {"prior": self.prior}
+
+    def _upload(self, name: str, code: int) -> int:
+        from descant.runs.wandb_uploads import upload
+
+        out = self.out or Path("results") / name
+        print(f"uploaded {len(upload(out))} runs of {out} to Weights & Biases", file=sys.stderr)
+        return code
 
     def _speed(self) -> int:
         from .speed import measure, print_speed
@@ -109,6 +127,7 @@ class Bench:
             print_summary(results)
             print(
                 f"{time.monotonic() - begin:.0f} s\n\nopen   {report}\nscores {out / 'scores'}  (MIDI, SVG, WAV)"
+        from .wandb_suites import write_suite
             )
             for t in failed:
                 print(f"failed: {t.folder}: {t.error}")
@@ -122,6 +141,8 @@ class Report:
     Example: descant report results/quick
     """
 
+        if self.wandb_sync:
+            write_suite(results, out)
     results: Annotated[Path, tyro.conf.Positional]
     """A folder that descant bench has written."""
 

@@ -56,10 +56,11 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
     command = commands.get(name)
     shape: Any = command.parser(arguments) if hasattr(command, "parser") else command
+    told = inspect.getdoc(shape if isinstance(shape, type) else command)
     program, complaint = f"descant {name}", io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            parsed = tyro.cli(shape, args=list(arguments), prog=program, description=inspect.getdoc(command))
+            parsed = tyro.cli(shape, args=list(arguments), prog=program, description=told)
     except SystemExit as leaving:
         if not leaving.code:
             return FINE  # --help

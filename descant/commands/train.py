@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ class Train:
             task: Any = getattr(env.unwrapped, "task", None)
         check_backends(self.track)
         stem = self.env.split("/")[-1].split("-v")[0].lower()
-        default = Path("runs") / f"{stem}-{self.agent.replace('/', '-')}-{config.get('seed', 0)}"
+        default = Path("runs") / f"{stem}-{self.agent.replace('/', '-')}-{config.get('seed', 0)}{of_sweep()}"
         run = RunFolder.create(
             self.out or default,
             {
@@ -162,6 +163,11 @@ def train(
             agent.save(last)
     env.close()
     return bool(agent.num_timesteps >= total or getattr(agent, "finished", False))
+
+
+def of_sweep() -> str:
+    """The end of a run folder's name in a W&B sweep, whose runs may differ in more than their seeds."""
+    return f"-{os.environ['WANDB_RUN_ID']}" if {"WANDB_SWEEP_ID", "WANDB_RUN_ID"} <= os.environ.keys() else ""
 
 
 def own_files(run: RunFolder) -> dict[str, str]:

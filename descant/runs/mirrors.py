@@ -85,6 +85,11 @@ class WandbTracker(Tracker):
         self._run.define_metric("*", step_metric="step")
 
     @property
+    def run(self) -> Any:
+        """W&B's own run, for what is more than numbers."""
+        return self._run
+
+    @property
     def url(self) -> str | None:
         """The run's page; None offline."""
         return self._run.url
@@ -109,7 +114,7 @@ def _mode(asked: str | None) -> Literal["online", "offline", "disabled"]:
     mode = asked or os.environ.get("WANDB_MODE")
     if mode == "disabled":
         return "disabled"
-    if mode != "offline" and _has_key():
+    if mode != "offline" and has_key():
         return "online"
     if mode != "offline" and asked:
         raise DescantError(
@@ -119,7 +124,7 @@ def _mode(asked: str | None) -> Literal["online", "offline", "disabled"]:
     return "offline"
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
     """Whether W&B would find a key for its server, asked without importing it (which may call home)."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
@@ -136,11 +141,11 @@ def _has_key() -> bool:
 
 
 def _wandb_id(folder: Path) -> str:
-    """The run's id at W&B: made once, then always the same."""
+    """The run's id at W&B: made once, by the agent of a sweep where one began it, then always the same."""
     path = folder / "wandb_id"
     with contextlib.suppress(FileNotFoundError):
         if known := path.read_text().strip():
             return known
-    new = secrets.token_hex(4)
+    new = os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
     replace_file(path, f"{new}\n".encode())
     return new

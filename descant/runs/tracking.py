@@ -72,14 +72,15 @@ def make_tracker(
     """A tracker for the run: metrics.jsonl always, and the mirrors named: `tensorboard`, `wandb`.
 
     `resume_step` is the checkpoint's step: what was logged after it is dropped. The other arguments are W&B's
-    (`WANDB_PROJECT`, where set, wins over `project`). DescantError for an unknown backend.
+    (`WANDB_PROJECT`, where set, wins over `project`; the job type is the agent unless another is given, the group
+    what `WANDB_RUN_GROUP` says). DescantError for an unknown backend.
     """
     file: MetricsFile
     mirrors: dict[str, Callable[[], Tracker]] = {
         "tensorboard": lambda: TensorBoardTracker(run.path / "tensorboard", resume_step),
         "wandb": lambda: WandbTracker(
-            run.path, os.environ.get("WANDB_PROJECT") or project, run.path.name, group, job_type, run.config,
-            first_record=file.count,
+            run.path, os.environ.get("WANDB_PROJECT") or project, run.path.name, group,
+            job_type or run.config.get("agent"), run.config, first_record=file.count,
         ),
     }  # fmt: skip
     check_backends(backends)
