@@ -46,14 +46,6 @@ class Bench:
     """A finished run of descant pretrain for rl-tuner to tune, in place of one that it trains itself."""
     json: bool = False
     """Print JSON."""
-
-    def run(self) -> int:
-        """Run the suite."""
-        if self.suite == "speed":
-            self._options(())
-            return self._speed()
-        if self.suite not in suites.names() and ":" not in self.suite:
-            known = [*suites.names(), "speed"]
     wandb_sync: bool = False
     """Write each run of a suite for Weights & Biases, and upload all offline runs below the results folder."""
 
@@ -63,6 +55,14 @@ class Bench:
         from .sweeps import Sweep
 
         return Sweep if arguments[:1] and arguments[0] == "sweep" else cls
+
+    def run(self) -> int:
+        """Run the suite."""
+        if self.suite == "speed":
+            self._options(())
+            return self._speed()
+        if self.suite not in suites.names() and ":" not in self.suite:
+            known = [*suites.names(), "speed"]
             raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, known)}")
         at_least(1, workers=self.workers, seeds=self.seeds)
         suite = suites.get(self.suite)
@@ -77,6 +77,13 @@ class Bench:
             )
             return 130
 
+    def _upload(self, name: str, code: int) -> int:
+        from descant.runs.wandb_uploads import upload
+
+        out = self.out or Path("results") / name
+        print(f"uploaded {len(upload(out))} runs of {out} to Weights & Biases", file=sys.stderr)
+        return code
+
     def _options(self, known: tuple[str, ...]) -> dict[str, Any]:
         """What the user told a study besides its seeds; DescantError for what it does not take."""
         if self.prior is None:
@@ -84,13 +91,6 @@ class Bench:
         if "prior" not in known:
             raise DescantError(f"{self.suite} takes no --prior: leave it out, or run descant bench rl-tuner.")
         return {"prior": self.prior}
-
-    def _upload(self, name: str, code: int) -> int:
-        from descant.runs.wandb_uploads import upload
-
-        out = self.out or Path("results") / name
-        print(f"uploaded {len(upload(out))} runs of {out} to Weights & Biases", file=sys.stderr)
-        return code
 
     def _speed(self) -> int:
         from .speed import measure, print_speed
@@ -114,12 +114,15 @@ class Bench:
         from .results import evaluate_suite
         from .runner import train_all
         from .specs import runs_of
+        from .wandb_suites import write_suite
 
         begin = time.monotonic()
         out = self.out or Path("results") / suite.name
         trained = train_all(runs_of(suite), out, self.workers)
         results = evaluate_suite(suite, trained, out)
         report = write_report(results, out)
+        if self.wandb_sync:
+            write_suite(results, out)
         failed = [t for t in trained if t.error]
         if self.json:
             print_json(results)
@@ -127,7 +130,6 @@ class Bench:
             print_summary(results)
             print(
                 f"{time.monotonic() - begin:.0f} s\n\nopen   {report}\nscores {out / 'scores'}  (MIDI, SVG, WAV)"
-        from .wandb_suites import write_suite
             )
             for t in failed:
                 print(f"failed: {t.folder}: {t.error}")
@@ -141,8 +143,6 @@ class Report:
     Example: descant report results/quick
     """
 
-        if self.wandb_sync:
-            write_suite(results, out)
     results: Annotated[Path, tyro.conf.Positional]
     """A folder that descant bench has written."""
 
