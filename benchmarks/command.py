@@ -16,7 +16,9 @@ from descant.commands.output import print_json
 from descant.errors import DescantError, did_you_mean
 from descant.registry import suites
 
+from .specs import Suite
 from .studies import Study, as_json, print_table, run_study
+from .suite_files import is_file, load_suite
 
 
 @dataclasses.dataclass
@@ -32,16 +34,22 @@ class Bench:
     asked for again. Exit status 1 where a bar is missed or a run failed.
 
     Example: descant bench quick --out results/quick
+
+    Example: descant bench mine.yaml --only 'sb3/*' --dry-run
     """
 
     suite: Annotated[str, tyro.conf.Positional] = "quick"
-    """speed, or a name that descant list shows, or module:attr."""
+    """speed, a name that descant list shows, a YAML or Python file with a suite of yours, or module:attr."""
     out: Path | None = None
     """Results folder; by default results/SUITE."""
     workers: int = 2
     """Training processes at a time, one thread each."""
     seeds: int | None = None
-    """How many seeds a study takes, if not its own number; a suite names its seeds."""
+    """How many seeds, from 0, if not the suite's own."""
+    only: str | None = None
+    """A suite's agents to run, by name or pattern, with commas between: reinforce,sb3/*."""
+    dry_run: bool = False
+    """Print a suite's runs and how long they will take (each agent is tried for some seconds), and run none."""
     prior: Path | None = None
     """A finished run of descant pretrain for rl-tuner to tune, in place of one that it trains itself."""
     json: bool = False
@@ -61,11 +69,11 @@ class Bench:
         if self.suite == "speed":
             self._options(())
             return self._speed()
-        if self.suite not in suites.names() and ":" not in self.suite:
+        if self.suite not in suites.names() and ":" not in self.suite and not is_file(self.suite):
             known = [*suites.names(), "speed"]
             raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, known)}")
         at_least(1, workers=self.workers, seeds=self.seeds)
-        suite = suites.get(self.suite)
+        suite = load_suite(self.suite) if is_file(self.suite) else suites.get(self.suite)
         self._options(getattr(suite, "options", ()))
         try:
             code = self._study(suite) if isinstance(suite, Study) else self._suite(suite)
@@ -100,6 +108,10 @@ class Bench:
         return 0 if all(row.met for row in rows) else 1
 
     def _study(self, study: Study) -> int:
+        if self.only or self.dry_run:
+            raise DescantError(
+                f"{study.name} is a study, which takes no --only and no --dry-run: leave them out."
+            )
         out = self.out or Path("results") / study.name
         tables = run_study(study, out, self.seeds, self.workers, **self._options(study.options))
         if self.json:
@@ -109,7 +121,8 @@ class Bench:
                 print_table(table)
         return 0 if all(table.met and not table.failed for table in tables) else 1
 
-    def _suite(self, suite: Any) -> int:
+    def _suite(self, suite: Suite) -> int:
+        from .checks import check, only
         from .report import write_report
         from .results import evaluate_suite
         from .runner import train_all
@@ -118,6 +131,13 @@ class Bench:
 
         begin = time.monotonic()
         out = self.out or Path("results") / suite.name
+        if self.seeds is not None:
+            suite = dataclasses.replace(suite, seeds=tuple(range(self.seeds)))
+        check(suite)
+        if self.only:
+            suite = dataclasses.replace(suite, entries=only(suite, self.only))
+        if self.dry_run:
+            return self._matrix(suite, out)
         trained = train_all(runs_of(suite), out, self.workers)
         results = evaluate_suite(suite, trained, out)
         report = write_report(results, out)
@@ -135,42 +155,88 @@ class Bench:
                 print(f"failed: {t.folder}: {t.error}")
         return 1 if failed else 0
 
+    def _matrix(self, suite: Suite, out: Path) -> int:
+        from .estimates import matrix
+
+        rows, total = matrix(suite, out, self.workers)
+        if self.json:
+            print_json({"suite": suite.name, "runs": rows, "seconds": total})
+            return 0
+        for row in rows:
+            left = f"{row['seconds']:.0f} s" if row["seconds"] else "done"
+            print(
+                f"{row['agent']:<20} seed {row['seed']:<4} {row['steps']:>12,} steps  {left:>8}  {row['folder']}"
+            )
+        print(f"{len(rows)} runs, about {total:.0f} s with {self.workers} workers, tests and report included")
+        return 0
+
 
 @dataclasses.dataclass
 class Report:
-    """Write the HTML report of a results folder anew.
+    """Write the report of a results folder anew, as HTML and Markdown, or compare two folders of one suite.
+
+    compare A B prints a row an agent. It got worse where its mean score fell with p < 0.05 (permutations of runs,
+    Holm's correction), where more of its runs failed, or, for an agent that learns nothing, where its score fell at
+    all. Exit status 1 where one got worse, 2 for folders that are not comparable.
 
     Example: descant report results/quick
+
+    Example: descant report compare results/before results/after
     """
 
-    results: Annotated[Path, tyro.conf.Positional]
-    """A folder that descant bench has written."""
+    results: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """A folder that descant bench has written; or: compare A B."""
+    tolerance: float | None = None
+    """compare: a fall of the score to count as worse where there are too few seeds for a test."""
+    json: bool = False
+    """compare: print JSON."""
 
     def run(self) -> int:
-        """Write report.html."""
+        """Write report.html, or print the comparison."""
+        if self.results[:1] == ("compare",):
+            return self._compare(*map(Path, self.results[1:]))
+        if len(self.results) != 1:
+            raise DescantError("Give one results folder, or: descant report compare A B.")
+        if self.tolerance is not None or self.json:
+            raise DescantError("--tolerance and --json are for descant report compare A B.")
         from .report import write_report
         from .results import read_results
 
-        print(write_report(read_results(self.results), self.results))
+        folder = Path(self.results[0])
+        print(write_report(read_results(folder), folder))
         return 0
+
+    def _compare(self, *folders: Path) -> int:
+        from .comparison import compare
+
+        if len(folders) != 2:
+            raise DescantError("Give two results folders: descant report compare A B.")
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise DescantError(f"--tolerance must be 0 or more, not {self.tolerance}.")
+        table = compare(*folders, self.tolerance)
+        print_json({"met": table.met, "agents": table.data}) if self.json else print_table(table)
+        return 0 if table.met else 1
 
 
 def _again(bench: Bench, name: str) -> str:
     seeds = "" if bench.seeds is None else f" --seeds {bench.seeds}"
     prior = "" if bench.prior is None else f" --prior {bench.prior}"
+    prior += "" if bench.only is None else f" --only '{bench.only}'"
     return f"descant bench {bench.suite} --out {bench.out or Path('results') / name}{seeds}{prior}"
 
 
 def print_summary(results: dict[str, Any]) -> None:
-    """A table on stdout, a row a run."""
+    """A table on stdout, a row an agent, and what its seeds are worth."""
     from rich.console import Console
     from rich.table import Table
 
-    from .report import summary_rows
+    from .summaries import limits, summary_rows
 
-    table = Table(title=f"{results['suite']}: Fux's six cantus firmi, above and below")
-    for column in ("agent", "score", "without error", "warnings", "trained on", "in"):
+    rows = summary_rows(results)
+    table = Table(title=f"{results['suite']}: {results['env']}")
+    for column in rows[0]:
         table.add_column(column, justify="left" if column == "agent" else "right")
-    for row in summary_rows(results):
+    for row in rows:
         table.add_row(*row.values())
     Console().print(table)
+    print(limits(results)[0])

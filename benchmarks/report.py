@@ -1,13 +1,11 @@
-"""The report: one self-contained HTML file with tables, learning curves, scores, findings and sound."""
+"""The report: one self-contained HTML file with tables, pictures, scores, findings and sound; the same in Markdown."""
 
 from __future__ import annotations
 
 import base64
-import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from descant.errors import DescantError
 from descant.files import write_atomically
@@ -15,9 +13,19 @@ from descant.music.audio import to_wav
 from descant.music.cantus_firmi import find
 from descant.music.pitches import Pitch
 from descant.music.scores import counterpoint_score
-from descant.runs.metrics import read_metrics
 
-from .results import mean_score, without_error
+from .results import write_raw
+from .studies import Table, markdown
+from .suite_pictures import write_pictures
+from .summaries import (
+    aggregates_table,
+    failures,
+    finished,
+    limits,
+    pairs_table,
+    problems_table,
+    summary_table,
+)
 
 TEMPO = 240.0  # quarter notes a minute: a bar a second
 SAMPLE_RATE = 11_025  # enough for the highest note's third partial, and a quarter of the size
@@ -25,96 +33,103 @@ WITHOUT_SOUND = ("random",)
 
 
 def write_report(results: dict[str, Any], out: Path) -> Path:
-    """Write report.html into a results folder; its path. DescantError where the folder lacks its files."""
+    """Write report.html, report.md, pictures and raw.jsonl.gz into a results folder; the path of the first.
+
+    DescantError where the folder lacks its files.
+    """
     import jinja2
 
     loader = jinja2.PackageLoader("descant.benchmarks")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    problems = [_problem(results, out, i) for i in range(len(_first(results)["problems"]))]
+    pictures = write_pictures(results, out)
+    raw = write_raw(results, out)
     page = environment.get_template("report.html").render(
         results=results,
-        summary=summary_rows(results),
-        matrix=score_matrix(results),
-        curves=learning_curves(results, out),
-        problems=[_problem(results, out, i) for i in range(len(_first(results)["problems"]))],
-        failed=[(e["agent"], r) for e in results["entries"] for r in e["runs"] if r["error"]],
+        introduction=INTRODUCTION,
+        tables=tables_of(results),
+        pictures=pictures,
+        captions=CAPTIONS,
+        problems=problems,
+        failed=failures(results),
+        limits=limits(results),
+        settings=settings_table(results),
+        raw=raw.name,
     )
     path = out / "report.html"
     write_atomically(path, page.encode())
+    write_atomically(out / "report.md", as_markdown(results, list(pictures)).encode())
     return path
 
 
-def summary_rows(results: dict[str, Any]) -> list[dict[str, str]]:
-    """A row a run: agent, score, lines without error, warnings a line, steps, time."""
-    rows = []
-    for entry in results["entries"]:
-        for run in entry["runs"]:
-            count = len(run["problems"])
-            warnings = [sum(f["severity"] == "warning" for f in p["findings"]) for p in run["problems"]]
-            seconds = run.get("seconds")
-            rows.append(
-                {
-                    "agent": entry["agent"],
-                    "score": f"{mean_score(run):.4f}" if count else "failed",
-                    "without error": f"{without_error(run)} of {count}",
-                    "warnings": f"{np.mean(warnings):.1f} a line" if count else "",
-                    "trained on": f"{run['steps']:,} steps" if "steps" in run else "",
-                    "in": f"{seconds:.0f} s" if seconds else "",
-                }
-            )
-    return rows
+INTRODUCTION = (
+    "Agents are trained on problems drawn for them and tested, greedily, on others that none of them has seen. "
+    "A score of 0 is what chance gets (uniform over the pitches in range), 1 is the exact optimum, found by "
+    "backward induction. An error is a broken hard rule and costs 1; all warnings of a line together cost less "
+    "than that, so that a score near 1 with few warnings is a good line and a score near 1 without errors a "
+    "legal one."
+)
+CAPTIONS = {
+    "curves": (
+        "Learning",
+        "Mean return of the episodes an agent learned from, as it explored: training, not the test. Where "
+        "there are several seeds, their mean and its 95 % interval. The scale is linear between -0.1 and 0 and "
+        "logarithmic below.",
+    ),
+    "profiles": (
+        "Performance profiles",
+        "The share of tested lines that are nearer to the optimum than a distance; the higher a line, the "
+        "better. Where there are several seeds, with pointwise 95 % bands.",
+    ),
+}
 
 
-def score_matrix(results: dict[str, Any]) -> dict[str, Any]:
-    """Scores by problem (rows) and run (columns), with the number of errors beside each."""
-    columns = [(e["agent"], r) for e in results["entries"] for r in e["runs"] if r["problems"]]
-    names = [p["problem"] for p in _first(results)["problems"]]
-    rows = [(name, [(r["problems"][i]["score"], int(r["problems"][i]["errors"])) for _, r in columns])
-            for i, name in enumerate(names)]  # fmt: skip
-    return {"agents": [agent for agent, _ in columns], "rows": rows}
+def tables_of(results: dict[str, Any]) -> list[Table]:
+    """The tables of a report, in order."""
+    tables = [
+        summary_table(results),
+        aggregates_table(results),
+        pairs_table(results),
+        problems_table(results),
+    ]
+    return [table for table in tables if table is not None and table.rows]
 
 
-def learning_curves(results: dict[str, Any], out: Path) -> str:
-    """Return while training, against steps and against seconds, as one SVG; empty where nothing was trained."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    runs = [(e["agent"], r) for e in results["entries"] for r in e["runs"] if r.get("folder")]
-    if not runs:
-        return ""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    for i, (agent, run) in enumerate(runs):
-        records = [
-            r for r in read_metrics(out / run["folder"] / "metrics.jsonl") if r.get("return") is not None
-        ]
-        steps, seconds, returns = (
-            np.array([r[k] for r in records], float) for k in ("step", "time", "return")
-        )
-        for axis, x in zip(axes, (steps, seconds), strict=True):
-            axis.plot(x, _smooth(returns), color=f"C{i}", label=agent)
-    for axis, name in zip(axes, ("environment steps", "seconds"), strict=True):
-        axis.set_xlabel(name)
-        axis.set_yscale("symlog", linthresh=0.1)
-        axis.grid(alpha=0.3)
-        axis.axhline(0, color="#888", linewidth=0.8)
-    axes[0].set_ylabel("return while training")
-    axes[0].set_xscale("log")
-    axes[1].legend(frameon=False)
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "descant"}):  # the same results give the same file
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
-    return svg[svg.index("<svg") :]
+def settings_table(results: dict[str, Any]) -> Table:
+    """What each agent was given that differs from its defaults."""
+    rows = tuple(
+        (e["agent"], ", ".join(f"{k} {v}" for k, v in e["config"].items()) or "defaults", e["note"])
+        for e in results["entries"]
+    )
+    return Table("Settings", ("agent", "settings that differ from its defaults", "note"), rows, None)
 
 
-def _smooth(values: Any, window: int = 15) -> Any:
-    """A centred moving average, shorter at the ends."""
-    if len(values) < window:
-        return values
-    kernel = np.ones(window)
-    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+def as_markdown(results: dict[str, Any], pictures: Sequence[str]) -> str:
+    """The report as Markdown, with its pictures as files beside it."""
+    parts = [
+        f"# descant: {results['suite']}",
+        f"{results['env']}, {results['created']}",
+        INTRODUCTION,
+        limits(results)[0],
+    ]
+    parts += [markdown(table) for table in tables_of(results)]
+    for name in pictures:
+        title, caption = CAPTIONS[name]
+        parts += [f"### {title}", caption, f"![{title}]({name}.svg)"]
+    if failed := failures(results):
+        parts.append("### Failed runs")
+        parts += [f"{f['agent']}, seed {f['seed']}:\n\n```text\n{f['error'].strip()}\n```" for f in failed]
+    parts += ["### What this does not show", "\n".join(f"- {line}" for line in limits(results))]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    made = {
+        "Command": f"`{results['command']}`",
+        "Commit": results["commit"] or "none: not run from a checkout",
+        "Hardware": results["hardware"],
+        "Versions": versions,
+        "Every number": "[raw.jsonl.gz](raw.jsonl.gz)",
+    }
+    parts += ["### How it was made", "\n".join(f"- {name}: {what}" for name, what in made.items())]
+    return "\n\n".join([*parts, markdown(settings_table(results))]) + "\n"
 
 
 def _first(results: dict[str, Any]) -> dict[str, Any]:
@@ -128,12 +143,11 @@ def _first(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _problem(results: dict[str, Any], out: Path, index: int) -> dict[str, Any]:
-    """One problem with the line of each agent: score, engraving, findings, sound."""
+    """One problem with the line of each agent (of its first seed): score, engraving, findings, sound."""
     lines = []
     for entry in results["entries"]:
-        for run in entry["runs"]:
-            if run["problems"]:
-                lines.append(_line(entry["agent"], run["problems"][index], out))
+        for run in finished(entry)[:1]:
+            lines.append(_line(entry["agent"], run["problems"][index], out))
     return {"name": lines[0]["problem"], "lines": lines}
 
 

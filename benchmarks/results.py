@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,6 +24,7 @@ from descant.evaluation import Outcome
 from descant.files import write_atomically
 from descant.makers import load_agent, make_agent
 from descant.registry import tasks
+from descant.runs.metrics import read_metrics
 from descant.shells import TaskVectorEnv
 
 from .board import Board
@@ -29,7 +32,7 @@ from .runner import Trained, seconds_of
 from .specs import Entry, Suite, names_of
 
 PACKAGES = ("descant", "gymnasium", "numpy", "torch", "stable-baselines3", "sb3-contrib", "verovio")
-FORMAT = 1
+FORMAT = 2
 
 
 def evaluate_suite(suite: Suite, trained: Sequence[Trained], out: Path) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def evaluate_suite(suite: Suite, trained: Sequence[Trained], out: Path) -> dict[
     entries = []
     with Board([("evaluating", len(suite.entries))]) as board:
         for i, (name, entry) in enumerate(zip(names_of(suite), suite.entries, strict=True)):
-            entries.append(_evaluate_entry(suite, name, entry, trained, out))
+            entries.append(evaluate_entry(suite, name, entry, trained, out))
             board.update(0, i + 1)
     results = {
         "format": FORMAT,
@@ -58,7 +61,9 @@ def read_results(out: Path) -> dict[str, Any]:
     try:
         results: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise DescantError(f"{path} can't be read ({error}): run descant bench quick --out {out}.") from error
+        raise DescantError(
+            f"{path} can't be read ({error}): give a folder that descant bench SUITE --out has written."
+        ) from error
     if not isinstance(results, dict) or results.get("format") != FORMAT or "entries" not in results:
         raise DescantError(f"{path} is of another version of descant: run the benchmark again.")
     return results
@@ -74,9 +79,10 @@ def without_error(run: dict[str, Any]) -> int:
     return sum(p["errors"] == 0 for p in run["problems"])
 
 
-def _evaluate_entry(
+def evaluate_entry(
     suite: Suite, name: str, entry: Entry, trained: Sequence[Trained], out: Path
 ) -> dict[str, Any]:
+    """What became of one entry: its runs with an outcome for each test problem; scores are left as files."""
     own = [t for t in trained if t.spec.entry == entry]
     runs = [_evaluate(suite, name, t, out) for t in own] if entry.total_timesteps else []
     return {
@@ -126,6 +132,59 @@ def _circumstances() -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["descant", *sys.argv[1:]]),
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "hardware": f"{os.cpu_count()} cores, {_processor()}, {_memory()}{platform.system()}",
+        "commit": _commit(),
         "versions": {"python": platform.python_version(), **versions},
     }
+
+
+def _processor() -> str:
+    """The name of the processor where Linux tells it, else the kind of machine."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} ({platform.machine()})" if names else platform.machine()
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB, "
+    except (ValueError, OSError, AttributeError):
+        return ""
+
+
+def _commit() -> str:
+    """The commit of the checkout that descant runs from, with a mark where files differ; empty without one."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(root), *command], capture_output=True, text=True, timeout=20, check=True
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit + (" and changes" if changes else "")
+
+
+def write_raw(results: dict[str, Any], out: Path) -> Path:
+    """Every number as a line of JSON in raw.jsonl.gz: circumstances, then evaluations, then what training logged."""
+    lines = [{"kind": "suite"} | {k: v for k, v in results.items() if k != "entries"}]
+    for entry in results["entries"]:
+        for run in entry["runs"]:
+            who = {"agent": entry["agent"], "seed": run["seed"]}
+            rest = {k: v for k, v in run.items() if k not in ("problems", "seed")}
+            lines.append({"kind": "run", **who, "config": entry["config"], **rest})
+            lines += [{"kind": "problem", **who, **problem} for problem in run["problems"]]
+            if run.get("folder"):
+                metrics = read_metrics(out / run["folder"] / "metrics.jsonl")
+                lines += [{"kind": "training", **who, **record} for record in metrics]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    path = out / "raw.jsonl.gz"
+    write_atomically(path, gzip.compress(text.encode(), mtime=0))  # the same results give the same file
+    return path

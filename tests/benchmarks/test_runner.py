@@ -15,7 +15,7 @@ from descant.errors import DescantError
 from descant.registry import suites
 from descant.runs.folders import RunFolder
 
-from .tiny_suite import TINY
+from .tiny_suite import BROKEN, TINY
 
 
 def test_a_folder_that_was_left_empty_is_begun_again(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_nothing_to_train_is_fine(tmp_path: Path) -> None:
 
 
 def test_a_run_that_can_not_begin_does_not_hold_up_the_others(tmp_path: Path) -> None:
-    bad = runs_of(replace(TINY, entries=TINY.entries[-1:]))[0]
+    bad = runs_of(replace(TINY, entries=(BROKEN,)))[0]
     (found,) = train_all([bad], tmp_path)
     assert isinstance(found, Trained)
     assert "no_such_option" in (found.error or "")
