@@ -81,6 +81,7 @@ SUITES = {
     "counterpoint": "descant.benchmarks.counterpoint:COUNTERPOINT",
     "kl-control": "descant.benchmarks.kl_control:KL_CONTROL",
     "imitation": "descant.benchmarks.imitation:IMITATION",
+    "over-optimisation": "descant.benchmarks.overoptimisation:OVER_OPTIMISATION",
     "rl-tuner": "descant.benchmarks.rl_tuner:RL_TUNER",
 }
 
