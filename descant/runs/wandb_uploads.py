@@ -27,14 +27,16 @@ def upload(folder: Path) -> list[Path]:
     sessions = offline_runs(folder)
     if not sessions:
         raise DescantError(f"{folder} has no offline run of Weights & Biases: nothing to upload.")
-    waiting = [session for session in sessions if not list(session.glob("*.wandb.synced"))]
+    waiting = [session for session in sessions if not _is_synced(session)]
     if waiting:
-        _reach(f"{len(waiting)} offline runs are kept below {folder}")
-    known = {_id(session) for session in sessions if session not in waiting}
-    for session in waiting:
-        _upload(session, again=_id(session) in known)
-        known.add(_id(session))
+        kept = f"{len(waiting)} offline runs are kept below {folder}"
+        _reach(kept)
+        _sync(waiting, kept)
     return waiting
+
+
+def _is_synced(session: Path) -> bool:
+    return bool(list(session.glob("*.wandb.synced")))
 
 
 def _reach(kept: str) -> None:
@@ -55,16 +57,14 @@ def _reach(kept: str) -> None:
         ) from error
 
 
-def _upload(session: Path, again: bool) -> None:
-    """One session; `again` where an earlier one of the same run is at the server."""
-    command = [*COMMAND, *(["--append"] if again else []), str(session)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = (done.stdout + done.stderr).strip().splitlines() or ["no reason given"]
+def _sync(sessions: list[Path], kept: str) -> None:
+    """Upload by W&B's command, which puts sessions of one run in order, and says 0 even where the server refused."""
+    done = subprocess.run([*COMMAND, *map(str, sessions)], capture_output=True, text=True, check=False)
+    left = [session for session in sessions if not _is_synced(session)]
+    if left:
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        reason = next((line for line in lines if "ERROR" in line), lines[-1] if lines else "no reason given")
         raise DescantError(
-            f"{session} can't be uploaded: {lines[-1]} It is kept; give --wandb-sync again to go on."
+            f"{kept}, of which {len(left)} could not be uploaded ({reason.removeprefix('wandb: ')}): "
+            "give --wandb-sync again to go on."
         )
-
-
-def _id(session: Path) -> str:
-    return session.name.rpartition("-")[2]

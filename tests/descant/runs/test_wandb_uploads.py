@@ -13,12 +13,14 @@ from descant.runs.wandb_uploads import upload
 
 SYNC = """
 import pathlib, sys
-session = pathlib.Path(sys.argv[-1])
-with open(session.parents[1] / "log.txt", "a") as log:
-    print(*sys.argv[1:-1], session.name, file=log)
-if session.name.endswith("refused"):
-    sys.exit("wandb: the server said no")
-(session / "run.wandb.synced").touch()
+sessions = [pathlib.Path(argument) for argument in sys.argv[2:]]
+with open(sessions[0].parents[1] / "log.txt", "a") as log:
+    print(sys.argv[1], *(session.name for session in sessions), file=log)
+for session in sessions:
+    if session.name.endswith("refused"):
+        print("wandb: Syncing", "wandb: ERROR the server said no", "wandb: bye", sep="\\n")
+    else:
+        (session / "run.wandb.synced").touch()
 """
 
 
@@ -49,18 +51,20 @@ def test_every_session_is_uploaded_once_oldest_first(tmp_path: Path, reachable: 
     first, second = session(tmp_path, "1-b"), session(tmp_path, "2-a")
     assert upload(tmp_path) == [first, second]
     assert upload(tmp_path) == []
-    third = session(tmp_path, "3-b")  # the run of the first, resumed
+    third = session(tmp_path, "3-b")
     assert upload(tmp_path) == [third]
     lines = (tmp_path / "log.txt").read_text().splitlines()
-    assert lines == ["sync offline-run-1-b", "sync offline-run-2-a", "sync --append offline-run-3-b"]
+    assert lines == ["sync offline-run-1-b offline-run-2-a", "sync offline-run-3-b"]
 
 
 def test_what_the_server_refuses_is_kept(tmp_path: Path, reachable: None) -> None:
-    session(tmp_path, "1-refused")
-    with pytest.raises(
-        DescantError, match=r"offline-run-1-refused can't be uploaded: wandb: the server said no"
-    ):
-        upload(tmp_path)
+    """W&B's command ends with 0 all the same."""
+    session(tmp_path, "1-a"), session(tmp_path, "2-refused")
+    complaint = r"2 offline runs .*, of which 1 could not be uploaded \(ERROR the server said no\)"
+    for _ in range(2):
+        with pytest.raises(DescantError, match=complaint):
+            upload(tmp_path)
+        complaint = "1 offline runs .*, of which 1"
 
 
 def test_nothing_to_upload(tmp_path: Path) -> None:
