@@ -1,0 +1,1 @@
+"""An agent and a reward that descant finds by their entry points."""
