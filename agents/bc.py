@@ -30,6 +30,7 @@ from descant.policies.categorical import MASKED, chosen, masked_log_softmax, sam
 from descant.policies.encoders import to_tensor
 from descant.policies.making import make_network
 from descant.policies.networks import Network
+from descant.policies.translators import TranslationNetwork
 from descant.rollouts import Collector, Rollout
 from descant.tasks import Bools, Ints
 from descant.text.examples import Examples
@@ -256,8 +257,10 @@ class BC(NeuralAgent):
             torch.manual_seed(
                 int(np.random.SeedSequence([self.config.seed, 4, self.iteration]).generate_state(1)[0])
             )
-            yield
-        policy.eval()
+            try:
+                yield
+            finally:  # also where an epoch fails: who goes on with the agent expects all of its network
+                policy.eval()
 
     def rows(self, shown: Rollout | Examples) -> tuple[Ints, Rollout | Examples]:
         """Rows to learn from, and the episodes held out."""
@@ -301,16 +304,25 @@ class BC(NeuralAgent):
         total = 0.0
         policy = self.networks["policy"]
         policy.autocast = self.config.precision == "bfloat16"
-        for part, heads in valid_parts(batch, self.networks, {}):
-            log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
-            loss = cloning_loss(chosen(log_probs, part["actions"]), log_probs, self.config.label_smoothing)
-            loss = loss * (len(part["actions"]) / batch.steps)
+        for loss in self._losses(batch):
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         policy.autocast = False
         norm = self.clip([policy])
         optimizer.step()
         return {"policy_loss": total, "grad_norm": norm}
+
+    def _losses(self, batch: Rollout) -> Iterator[Tensor]:
+        """The loss of a batch, in parts that sum to it."""
+        policy, smoothing = self.networks["policy"], self.config.label_smoothing
+        if isinstance(policy, TranslationNetwork) and batch.masks is None:
+            shown = (torch.as_tensor(batch.valid), torch.as_tensor(batch.actions))
+            yield policy.cross_entropy(to_tensor(batch.observations), *shown, smoothing)
+            return
+        for part, heads in valid_parts(batch, self.networks, {}):
+            log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
+            loss = cloning_loss(chosen(log_probs, part["actions"]), log_probs, smoothing)
+            yield loss * (len(part["actions"]) / batch.steps)
 
     def _written(self, batch: Rollout, targets: Any, share: float) -> Any:
         """Targets int32[k, T] with `share` of the words drawn from the policy as it writes on from them."""

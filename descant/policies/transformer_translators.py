@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from descant.errors import DescantError
+from descant.policies.attention import attend
+from descant.policies.dropping import Dropout
 from descant.policies.linear import Dense
 from descant.policies.sentences import Shape
 from descant.text.vocabularies import PAD
@@ -28,7 +29,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, inner: nn.Module, dropout: float) -> None:
         super().__init__()
-        self.norm, self.inner, self.drop = nn.LayerNorm(width), inner, nn.Dropout(dropout)
+        self.norm, self.inner, self.drop = nn.LayerNorm(width), inner, Dropout(dropout)
 
     def add(self, x: Tensor) -> Tensor:
         """`x` and what comes of it, where nothing else is looked at."""
@@ -53,9 +54,7 @@ class Attention(nn.Module):
     def look(self, x: Tensor, memory: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
         """float[E, L, width] of `x` at `memory` float[E, heads, S, 2 width / heads] (`remember` made it)."""
         keys, values = memory.chunk(2, dim=-1)
-        seen = functional.scaled_dot_product_attention(
-            by_head(self.query(x)), keys, values, attn_mask=mask, is_causal=causal
-        )
+        seen = attend(by_head(self.query(x)), keys, values, mask, causal)
         out: Tensor = self.join(seen.transpose(1, 2).reshape(x.shape))
         return out
 
@@ -136,7 +135,7 @@ class TransformerTranslator(nn.Module):
         self.encoder = nn.ModuleList(_EncoderLayer(width, dropout) for _ in hidden[1:])
         self.decoder = nn.ModuleList(_DecoderLayer(width, dropout) for _ in hidden[1:])
         self.encoded, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         longest = max(shape.source_columns, shape.target_columns + 1)
         self.register_buffer("positions", sinusoids(longest, width), persistent=False)
         self.out_features = width

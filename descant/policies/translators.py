@@ -19,6 +19,7 @@ from descant.policies.categorical import MASKED
 from descant.policies.gru_translators import GRUTranslator
 from descant.policies.heads import make_head
 from descant.policies.linear import linear
+from descant.policies.losses import output_loss
 from descant.policies.networks import Network
 from descant.policies.sentences import Shape, sentences_of, trimmed
 from descant.policies.transformer_translators import Tensors, TransformerTranslator
@@ -100,6 +101,19 @@ class TranslationNetwork(Network):
     ) -> dict[str, Tensor]:
         """Heads of the steps where `valid` bool[T, N], float[K, width] each; nothing is worked out of the others."""
         return self.at(observation, valid)
+
+    def cross_entropy(self, observation: Any, wanted: Tensor, actions: Tensor, smoothing: float) -> Tensor:
+        """`output_loss`, a scalar, of the wanted steps bool[T, N], whose tokens are `actions` int64[T, N]."""
+        device = self.device
+        wanted = wanted.to(device)
+        found = sentences_of({key: value.to(device) for key, value in observation.items()}, wanted)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
+            features, _ = self.model.decode(self.model.encode(found.source), found.inputs)
+        if self.autocast:
+            features = features.bfloat16()
+        assert self.bias is not None
+        shown = (features[found.row, found.place], self.model.target.weight, self.bias + self.forbidden)
+        return output_loss(*shown, actions.to(device)[wanted], smoothing, (found.place == 0, EOS))
 
     def at(self, observation: Any, wanted: Tensor) -> dict[str, Tensor]:
         """Heads of the wanted steps, float[K, width] each, of observations [T, N, ...] and bool[T, N]."""

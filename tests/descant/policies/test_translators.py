@@ -267,3 +267,27 @@ def test_bad_shapes_are_refused(trunk: str, hidden: tuple[int, ...], message: st
     assert shape is not None
     with pytest.raises(DescantError, match=message):
         TranslationNetwork(shape, {"value": 1}, hidden, trunk)
+
+
+@forms
+def test_the_loss_of_sentences_is_that_of_their_heads(trunk: str, hidden: tuple[int, ...]) -> None:
+    env = envs()
+    made = network(env, trunk, hidden)
+    rollout, _ = acted(made, env, 25)
+    seen, valid, actions = (
+        to_tensor(rollout.observations),
+        torch.as_tensor(rollout.valid),
+        torch.as_tensor(rollout.actions),
+    )
+    log_probs = masked_log_softmax(made.at(seen, valid)["policy"])
+    taken = log_probs.gather(1, actions[valid][:, None])[:, 0]
+    allowed = log_probs > MASKED / 2
+    spread = torch.where(allowed, log_probs, 0.0).sum(1) / allowed.sum(1)
+    true = -(0.9 * taken + 0.1 * spread).mean()
+    mine = made.cross_entropy(seen, valid, actions, 0.1)
+    torch.testing.assert_close(mine, true)
+    parameters = [p for name, p in made.named_parameters() if not name.startswith("heads")]
+    for a, b in zip(
+        torch.autograd.grad(mine, parameters), torch.autograd.grad(true, parameters), strict=True
+    ):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
