@@ -32,7 +32,7 @@ class Fit:
     out: Path = Path("models/preference")
     """The folder to write; a reward model there is replaced."""
     kind: str = "btl"
-    """btl, one taste for all."""
+    """btl, one taste for all; dpl, distributions of scores; vpl, a code of each annotator; per-user, a head for each."""
     models: int | None = None
     """How many models side by side, an ensemble (5)."""
     hidden: tuple[int, ...] | None = None
@@ -65,6 +65,12 @@ class Fit:
     """Share of the pairs of clips to stop by (0.1)."""
     test: float | None = None
     """Share of the pairs of clips to report on (0.1)."""
+    dimensions: int | None = None
+    """vpl: of an annotator's code (8); per-user: of the features that heads weigh (8)."""
+    beta: float | None = None
+    """vpl: weight of the KL of codes to their prior (0.1); too much, and codes say nothing."""
+    family: str | None = None
+    """dpl: mean-variance or categorical (mean-variance)."""
     seed: int = 0
     """Everything random follows from it."""
     scores: Path | None = None
@@ -135,6 +141,10 @@ def _print(report: dict[str, Any]) -> None:
             f"accuracy {found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}] on {report['decided']}, "
             f"NLL {report['nll']:.3f}, calibration error {report['ece']:.3f}"
         )
+    if (code := report.get("code")) is not None:
+        print(f"code of an annotator: {code['active']} active units, {code['kl']:.2f} nats")
+        if code["collapsed"]:
+            print(code["advice"])
     for name, words in (
         ("consistency", "of what the annotators' consistency on repeated pairs allows"),
         ("one_taste", "of what any one taste can agree with"),

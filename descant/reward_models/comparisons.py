@@ -36,6 +36,7 @@ class Comparisons:
     annotators: Tensor
     groups: Tensor
     names: tuple[str, ...] = ("",)
+    weights: Tensor | None = None  # float[M, K] of each model, where they differ
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -43,7 +44,8 @@ class Comparisons:
     def take(self, rows: Tensor) -> Comparisons:
         """The chosen comparisons of the same items."""
         kept = {name: getattr(self, name)[rows] for name in ("pairs", "answers", "annotators", "groups")}
-        return dataclasses.replace(self, **kept)
+        weights = None if self.weights is None else self.weights[:, rows]
+        return dataclasses.replace(self, **kept, weights=weights)
 
     def without_ties(self) -> Comparisons:
         """Those that were decided."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ def fit(
     model.conclude(parts.train)
     sizes = {name: len(getattr(parts, name)) for name in ("train", "valid", "test")}
     report = {"kind": kind, "comparisons": sizes, "epochs": epochs, "valid_loss": best}
-    return Fitted(model, report | measure(model, parts.test))
+    return Fitted(model, report | measure(model, parts.test) | model.remarks(parts.train))
 
 
 def descend(model: RewardModel, parts: Split, tell: Progress | None = None) -> tuple[int, float]:
@@ -57,14 +57,13 @@ def descend(model: RewardModel, parts: Split, tell: Progress | None = None) -> t
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     weights = resample(config.models, count, rng) if config.bootstrap else None
+    learned = replace(parts.train, weights=weights)
     best, kept, since, epoch = math.inf, copy.deepcopy(model.state_dict()), 0, 0
     for epoch in range(1, config.epochs + 1):
-        order = torch.randperm(count, generator=rng)
-        for begin in range(0, count, config.batch_size):
-            rows = order[begin : begin + config.batch_size]
-            done = (epoch - 1) / config.epochs
-            losses = model.losses(parts.train.take(rows), rng, done)
-            losses = losses if weights is None else losses * weights[:, rows]
+        done = (epoch - 1) / config.epochs
+        for batch in model.batches(learned, rng):
+            losses = model.losses(batch, rng, done)
+            losses = losses if batch.weights is None else losses * batch.weights
             optimizer.zero_grad()
             total = losses.mean(1).sum()  # models share no weights, so that each has its own step
             total.backward()  # type: ignore[no-untyped-call]
@@ -89,5 +88,8 @@ def resample(models: int, count: int, rng: torch.Generator) -> Tensor:
 
 def loss_on(model: RewardModel, data: Comparisons) -> float:
     """Mean loss of the models on comparisons, with the same chance each time."""
+    rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        return float(model.losses(data, torch.Generator().manual_seed(0), 1.0).mean())
+        batches = list(model.batches(data, rng))
+        losses = [float(model.losses(batch, rng, 1.0).mean()) * len(batch) for batch in batches]
+    return sum(losses) / len(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, get_args
@@ -91,6 +91,13 @@ class RewardModel(nn.Module):
     def raw(self, items: Items, annotator: str | None = None) -> Tensor:
         """Scores of items, float[M, N], in logits, not centred."""
 
+    def batches(self, data: Comparisons, rng: torch.Generator) -> Iterator[Comparisons]:
+        """What `losses` is asked of, for one pass over the data in random order."""
+        order = torch.randperm(len(data), generator=rng)
+        size = self.config.batch_size
+        for begin in range(0, len(data), size):
+            yield data.take(order[begin : begin + size])
+
     def sizes(self) -> dict[str, int]:
         """What else `make_model` needs to make this one again."""
         return {}
@@ -99,6 +106,10 @@ class RewardModel(nn.Module):
         """Told the same after the last: centre the scores of what was learned from."""
         with torch.no_grad():
             self.offsets.copy_(self.raw(data.items.take(torch.unique(data.pairs))).mean(1))
+
+    def remarks(self, data: Comparisons) -> dict[str, Any]:
+        """What else a report says, given what was learned from."""
+        return {}
 
     def annotator(self, name: str) -> int:
         """The index of an annotator; DescantError for one the model does not know."""
@@ -152,13 +163,15 @@ class BTL(RewardModel):
         first, second = self._sides(batch)
         c = self.config
         told = log_likelihood(first - second, batch.answers, c.ties, self.width[:, None], c.noise, c.margin)
-        return c.centring * centring(first, second)[:, None] - told
+        losses: Tensor = c.centring * centring(first, second)[:, None] - told
+        return losses
 
     def log_odds(self, batch: Comparisons) -> Tensor:
         """float[M, K]."""
         first, second = self._sides(batch)
         log_p = log_probabilities(first - second, self.config.ties, self.width[:, None])
-        return log_p[..., 0] - log_p[..., 1]
+        odds: Tensor = log_p[..., 0] - log_p[..., 1]
+        return odds
 
     def raw(self, items: Items, annotator: str | None = None) -> Tensor:
         """float[M, N]."""
@@ -180,8 +193,18 @@ class BTL(RewardModel):
         return scores[:, place[:, 0]], scores[:, place[:, 1]]
 
 
-KINDS = {"btl": "descant.reward_models.models:BTL"}
-CONFIGS = {"btl": "descant.reward_models.models:Config"}
+KINDS = {
+    "btl": "descant.reward_models.models:BTL",
+    "dpl": "descant.reward_models.dpl:DPL",
+    "vpl": "descant.reward_models.vpl:VPL",
+    "per-user": "descant.reward_models.per_user:PerUser",
+}
+CONFIGS = {
+    "btl": "descant.reward_models.models:Config",
+    "dpl": "descant.reward_models.dpl:DPLConfig",
+    "vpl": "descant.reward_models.vpl:VPLConfig",
+    "per-user": "descant.reward_models.per_user:PerUserConfig",
+}
 
 
 def make_model(

@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
 import descant
 from descant.cli import main
+from descant.errors import DescantError
 from descant.preferences.store import Store
 
 QUICK = ["--no-progress", "--epochs", "4", "--hidden", "8", "8"]
@@ -72,6 +74,27 @@ def test_the_report_is_printed(store: Path, tmp_path: Path, capsys: pytest.Captu
     out, _ = fitted(capsys, str(store), "--out", str(tmp_path / "m"), *options, *QUICK)
     for words in ("comparisons learned from", "accuracy", "bound", f"preference:{tmp_path / 'm'}"):
         assert words in out
+
+
+@pytest.mark.parametrize("kind", ["dpl", "vpl", "per-user"])
+def test_every_kind_becomes_a_reward(
+    kind: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "model")
+    report = fitted(capsys, str(store), "--out", out, "--kind", kind, "--models", "2", "--json", *QUICK)
+    assert report["kind"] == kind
+    env = gymnasium.make("descant/Counterpoint-v0", cantus="dorian", reward=f"preference:{out}")
+    env.reset(seed=0)
+    assert [env.step(20)[1] for _ in range(11)][-1] != 0
+    options = {"name": "preference", "path": out, "annotator": "perfect"}
+    if kind == "dpl":
+        with pytest.raises(DescantError, match="does not tell annotators apart"):
+            descant.make_reward(options)
+        _, err = fitted(capsys, str(store), "--out", out, "--kind", kind, "--beta", "2", code=2)
+        assert "--beta" in err
+    else:
+        descant.make_reward(options)
+    assert ("code" in report) == (kind == "vpl")
 
 
 def test_bad_input_is_one_line(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
