@@ -143,7 +143,7 @@ class GroupAgent(KeepingAgent):
         seen: list[Tensor] = []
         act = self.recording_actor(seen)
         rollout = group_episodes(collector, act, self.env_seed, self.config.group_size)
-        record = self.update(rollout, torch.stack(seen).numpy().astype(np.float64))
+        record = self.update(rollout, torch.stack(seen).numpy())
         self.num_timesteps += rollout.steps
         return record
 
@@ -163,7 +163,7 @@ class GroupAgent(KeepingAgent):
         """Gradient steps on groups of whole episodes, acted by `log_policy` float[T, N, A]; what there is to log."""
         returns, record = whole_returns(rollout), rollout_record(rollout)
         record["groups_equal"] = equal_groups(returns, self.config.group_size)
-        taken = np.take_along_axis(log_policy, rollout.actions[..., None], -1)[..., 0]
+        taken = np.take_along_axis(log_policy, rollout.actions[..., None], -1)[..., 0].astype(np.float64)
         columns: dict[str, Any] = {"old": taken}
         priced, log_prior, measured = self.keep(rollout, log_policy)
         record |= measured

@@ -20,6 +20,7 @@ from torch import Tensor
 from descant.buffers import Batch
 from descant.errors import DescantError
 from descant.policies.categorical import chosen, entropy, masked_log_softmax
+from descant.policies.making import refuse_sentences
 from descant.policies.networks import Network
 from descant.replay import ReplayAgent, check_replay, tensors
 from descant.sequences import SequenceBatch
@@ -100,6 +101,7 @@ class OffPolicyAC(ReplayAgent):
     def build(self) -> dict[str, Network]:
         """The actor, the critic, and their targets."""
         actions, space, config = int(self.action_space.n), self.observation_space, self.config
+        refuse_sentences(space, self.name)
         form = (config.hidden, config.recurrent)
         networks = {"policy": Network(space, {"policy": actions}, *form)}
         return self.with_targets(networks | {"critic": Network(space, {"q": actions}, *form)})

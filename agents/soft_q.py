@@ -18,6 +18,7 @@ from descant.buffers import Batch
 from descant.errors import DescantError
 from descant.policies.categorical import MASKED, chosen
 from descant.policies.encoders import to_tensor
+from descant.policies.making import refuse_sentences
 from descant.policies.networks import Network
 from descant.priors import Prior, make_prior
 from descant.replay import ReplayAgent, check_replay, tensors
@@ -100,6 +101,7 @@ class SoftQ(ReplayAgent):
 
     def build(self) -> dict[str, Network]:
         """The values and their targets."""
+        refuse_sentences(self.observation_space, self.name)
         config = self.config
         if not config.prior:
             raise DescantError(

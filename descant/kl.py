@@ -16,7 +16,9 @@ def exact_kl(log_policy: Floats, log_prior: Floats) -> Floats:
 
     Actions that pi never takes add nothing, whatever the prior says of them.
     """
-    policy = np.exp(log_policy)
+    if log_policy.ndim > 2:  # step by step, since copies of all of many words would not fit
+        return np.stack([exact_kl(one, two) for one, two in zip(log_policy, log_prior, strict=True)])
+    policy = np.exp(log_policy, dtype=np.float64)
     difference = np.where(policy > 0, log_policy - log_prior, 0.0)
     total: Floats = (policy * difference).sum(axis=-1)
     return total
@@ -35,14 +37,20 @@ def meter(log_policy: Floats, log_prior: Floats, actions: Ints, valid: Bools) ->
     policy and `prior_log_prob` of the actions taken, all in nats a step. log_policy and log_prior are
     float[T, N, A], actions int[T, N], valid bool[T, N].
     """
-    policy, prior, taken = log_policy[valid], log_prior[valid], actions[valid]
-    rows = np.arange(len(taken))
-    sampled = estimators(policy[rows, taken], prior[rows, taken])
-    probabilities = np.exp(policy)
-    spread = -(probabilities * np.where(probabilities > 0, policy, 0.0)).sum(axis=-1)
-    record = {"kl": float(exact_kl(policy, prior).mean()), "entropy": float(spread.mean())}
-    record["prior_log_prob"] = float(prior[rows, taken].mean())
+    steps = [_measured(*step) for step in zip(log_policy, log_prior, actions, valid, strict=True)]
+    kl, spread, policy, prior = (np.concatenate(column) for column in zip(*steps, strict=True))
+    sampled = estimators(policy, prior)
+    record = {"kl": float(kl.mean()), "entropy": float(spread.mean())}
+    record["prior_log_prob"] = float(prior.mean())
     for name, values in sampled.items():
         record[f"kl_{name}"] = float(values.mean())
         record[f"kl_{name}_se"] = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
     return record
+
+
+def _measured(log_policy: Floats, log_prior: Floats, actions: Ints, valid: Bools) -> tuple[Floats, ...]:
+    """Of one step's valid rows: KL, entropy, log-probabilities of the actions by policy and prior, float[k] each."""
+    policy, prior, taken = log_policy[valid].astype(np.float64), log_prior[valid], actions[valid]
+    probabilities, rows = np.exp(policy), np.arange(len(taken))
+    spread = -(probabilities * np.where(probabilities > 0, policy, 0.0)).sum(axis=-1)
+    return exact_kl(policy, prior), spread, policy[rows, taken], prior[rows, taken]

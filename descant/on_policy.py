@@ -164,7 +164,7 @@ class OnPolicy(KeepingAgent):
         )
         if state is not None and not self.networks["policy"].cached:
             self.memory["policy"] = (state[0].clone(), state[1].clone())
-        batch = self.assess(rollout, torch.stack(seen).numpy().astype(np.float64), before)
+        batch = self.assess(rollout, torch.stack(seen).numpy(), before)
         if whole:
             self.memory = {}
         return batch

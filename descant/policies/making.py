@@ -41,6 +41,15 @@ def make_network(
     return Network(space, heads, hidden, recurrent, trunk, activation)
 
 
+def refuse_sentences(space: spaces.Space[Any], agent: str) -> None:
+    """DescantError where the space is of sentences to translate, for agents whose networks don't."""
+    if sentence_shape(space) is not None:
+        raise DescantError(
+            f"{agent} has no network that translates: take reinforce, actor-critic, ppo, rloo, grpo, mixer, mrt, em or "
+            "bc, with recurrent and trunk gru or transformer."
+        )
+
+
 def critic_trunk(space: spaces.Space[Any]) -> Trunk:
     """What remembers in a critic of its own: on sentences a gru that translates, anywhere else an LSTM."""
     return "lstm" if sentence_shape(space) is None else "gru"

@@ -163,3 +163,9 @@ def test_other_environments_and_bad_options_are_refused() -> None:
 
 def test_the_table_of_options_is_whole() -> None:
     assert options_told("mixer.md") == [field.name for field in dataclasses.fields(Mixer.Config)]
+
+
+@pytest.mark.parametrize("name", ["kl-q", "psi", "g", "off-policy-ac"])
+def test_agents_that_do_not_translate_say_which_do(name: str) -> None:
+    with pytest.raises(DescantError, match=rf"{name} has no network that translates: take reinforce"):
+        make_agent(name, env(2))
