@@ -21,8 +21,6 @@ from .statistics import (
 )
 from .studies import Table
 
-ANCHORED = 'The score is 0 for chance ("random" in expectation) and 1 for the exact optimum.'
-
 
 def finished(entry: dict[str, Any]) -> list[dict[str, Any]]:
     """The runs of an entry that were evaluated."""
@@ -155,6 +153,8 @@ def limits(results: dict[str, Any]) -> list[str]:
         )
     if failed := failures(results):
         found.append(f"{len(failed)} run{'s' * (len(failed) > 1)} failed: scores are of the others.")
+    if any(entry["agent"] == "random" for entry in results["entries"]):
+        found.append("The lines of random are one draw; a score of 0 is what they are worth on average.")
     found.append("Seconds and steps a second are of this machine, with whatever ran beside the benchmark.")
     found.append("The agents' settings were not tuned with equal effort.")
     found.append("A score counts broken rules. Whether a line is good music is for your ears.")

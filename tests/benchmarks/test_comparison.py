@@ -192,4 +192,5 @@ def test_what_the_numbers_do_not_show_follows_from_them() -> None:
     assert "2 runs failed" in text
     assert "smallest p is 0.125" in text
     assert "budgets differ" not in text
+    assert "random are one draw" in text
     assert "no interval" in limits(results_of({"x": [0.5]}))[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 import descant.benchmarks.runner as runner
 from descant.benchmarks.runner import Trained, is_done, last_step, train_all
-from descant.benchmarks.specs import Suite, runs_of
+from descant.benchmarks.specs import RunSpec, Suite, runs_of
 from descant.errors import DescantError
 from descant.registry import suites
 from descant.runs.folders import RunFolder
@@ -65,6 +67,20 @@ def test_a_run_that_can_not_begin_does_not_hold_up_the_others(tmp_path: Path) ->
     assert isinstance(found, Trained)
     assert "no_such_option" in (found.error or "")
     assert not found.folder.exists()
+
+
+def test_a_run_that_breaks_is_told_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(spec: RunSpec, out: Path) -> subprocess.Popen[bytes]:
+        with (out / "logs" / f"{spec.folder(out).name}.txt").open("wb") as log:
+            return subprocess.Popen([sys.executable, "-c", "raise KeyError('x')"], stderr=log)
+
+    monkeypatch.setattr(runner, "_start", broken)
+    (found,) = train_all(runs_of(TINY)[:1], tmp_path)
+    assert found.error is not None
+    assert found.error.startswith("Traceback")
+    assert found.error.endswith("KeyError: 'x'\n")
 
 
 def test_the_last_step_is_read_from_the_end(tmp_path: Path) -> None:
