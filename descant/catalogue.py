@@ -83,6 +83,7 @@ SUITES = {
     "imitation": "descant.benchmarks.imitation:IMITATION",
     "over-optimisation": "descant.benchmarks.overoptimisation:OVER_OPTIMISATION",
     "rl-tuner": "descant.benchmarks.rl_tuner:RL_TUNER",
+    "preferences": "descant.benchmarks.preferences:PREFERENCES",
 }
 
 

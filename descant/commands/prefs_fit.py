@@ -32,7 +32,7 @@ class Fit:
     out: Path = Path("models/preference")
     """The folder to write; a reward model there is replaced."""
     kind: str = "btl"
-    """btl, one taste for all; dpl, distributions of scores; vpl, a code of each annotator; per-user, a head for each."""
+    """btl, one taste for all; dpl, distributions of scores; vpl, a code of each person; per-user, a head for each."""
     models: int | None = None
     """How many models side by side, an ensemble (5)."""
     hidden: tuple[int, ...] | None = None

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,6 +34,11 @@ class Items:
         """The chosen sequences, padded to the longest of them."""
         lengths = self.lengths[rows]
         return Items(self.columns[rows, : int(lengths.max()) if len(rows) else 0], lengths)
+
+    @cached_property
+    def even(self) -> bool:
+        """Whether all are as long as the columns."""
+        return bool((self.lengths == self.columns.shape[1]).all())
 
     @property
     def valid(self) -> Tensor:
@@ -186,7 +192,8 @@ class Ensemble(nn.Module):
 
     def _encoded(self, items: Items) -> Tensor:
         """Encoded steps that are there: float[M, steps, width]."""
-        encoded: Tensor = self.encoder(items.columns[items.valid])
+        columns = items.columns
+        encoded: Tensor = self.encoder(columns.flatten(0, 1) if items.even else columns[items.valid])
         return encoded.view(len(encoded), self.models, -1).transpose(0, 1)
 
     def _features(self, items: Items) -> Tensor:
@@ -203,5 +210,7 @@ class Ensemble(nn.Module):
 
 def _summed(steps: Tensor, items: Items) -> Tensor:
     """Sums over the steps of each row: float[M, N, width] from float[M, steps, width]."""
+    if items.even:
+        return steps.view(len(steps), len(items), -1, steps.shape[-1]).sum(2)
     rows = torch.repeat_interleave(torch.arange(len(items)), items.lengths)
     return steps.new_zeros(len(steps), len(items), steps.shape[-1]).index_add_(1, rows, steps)

@@ -1,0 +1,102 @@
+"""`bench preferences`: the toy is what it says, the bars are read rightly, and a small run of each model ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from descant.benchmarks import preferences
+from descant.benchmarks.jobs import Done
+from descant.benchmarks.preferences import (
+    BARS,
+    SETTINGS,
+    SIZES,
+    accuracy,
+    bound,
+    jobs,
+    met,
+    population,
+    tables,
+    toy,
+    turned,
+)
+from descant.registry import suites
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the people, one epoch."""
+    monkeypatch.setattr(preferences, "PEOPLE", 40)
+    monkeypatch.setattr(preferences, "NEW", 12)
+    quick = {name: dataclasses.replace(config, epochs=1) for name, config in SETTINGS.items()}
+    monkeypatch.setattr(preferences, "SETTINGS", quick)
+
+
+def test_answers_are_those_of_the_nearest_place() -> None:
+    data = population(50, 20, seed=0)
+    points = data.items.columns[data.pairs][..., 0, 0].double().numpy()
+    first = data.answers.numpy() == 0
+    fits = np.stack(
+        [(np.abs(points[:, 0] - c) < np.abs(points[:, 1] - c)) == first for c in preferences.PLACES]
+    )
+    whole = fits.reshape(4, 50, 20).all(axis=2)
+    assert whole.any(axis=0).all()  # every annotator is one of the four groups
+    assert whole.argmax(axis=0).max() == 3
+    assert not torch.equal(data.answers, population(50, 20, seed=1).answers)
+
+
+def test_no_order_beats_the_bound_and_the_best_reaches_it() -> None:
+    data = population(2_000, 40, seed=0)
+    middle = -(data.items.columns[data.pairs][..., 0, 0] - 0.5).abs()
+    assert bound() == pytest.approx(0.67, abs=0.01)
+    assert accuracy((middle[:, 0] - middle[:, 1])[None], data) == pytest.approx(bound(), abs=0.01)
+
+
+def test_contexts_and_questions_are_of_the_same_people() -> None:
+    context, asked = met(5, 8)
+    assert torch.bincount(context.annotators).tolist() == [8] * 500
+    assert torch.bincount(asked.annotators).tolist() == [64] * 500
+    assert not set(context.pairs.ravel().tolist()) & set(asked.pairs.ravel().tolist())
+    share = (turned(context, 0.25).answers != context.answers).float().mean()
+    assert float(share) == pytest.approx(0.25, abs=0.03)
+    assert (turned(context, 1.0).answers == 1 - context.answers).all()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_each_model_is_measured(name: str) -> None:
+    found = toy(name, 100)
+    assert 0.4 < found["accuracy"] <= 1
+    if name.startswith("vpl"):
+        assert list(found["by_size"]) == list(SIZES)
+        assert found["flips"] > 0.99  # the code is odd, the reward linear in it
+        assert found["by_size"][8] == found["accuracy"]
+
+
+def test_the_worst_seed_must_reach_the_bar() -> None:
+    by_size = {str(size): 0.98 for size in SIZES}
+    good = {"accuracy": 0.98, "noisy": 0.86, "flips": 1.0, "active": 4, "collapsed": True, "by_size": by_size}
+
+    def found(**worse: float) -> list[Done]:
+        done = [
+            Done(job, 0.995 if job.arguments.get("name") is None else dict(good), 1.0) for job in jobs([0, 1])
+        ]
+        last = [d for d in done if d.job.arguments.get("name") == "vpl"][-1]
+        last.value.update(worse)
+        return done
+
+    table = tables(found(), Path())[0]
+    assert table.met
+    assert len(table.rows) == len(BARS) + 1
+    for worse in ({"noisy": 0.84}, {"flips": 0.7}, {"active": 3}):
+        table = tables(found(**worse), Path())[0]  # type: ignore[arg-type]
+        assert not table.met
+        assert sum("MISSED" in row[-1] for row in table.rows) == 1
+    failed = found()
+    failed[0] = dataclasses.replace(failed[0], error="no", value=None)
+    assert not tables(failed, Path())[0].met
+    assert suites.get("preferences") is preferences.PREFERENCES
