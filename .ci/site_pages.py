@@ -33,6 +33,7 @@ KINDS = {
 }
 """The registry of each kind, and the names in it that ship with descant."""
 
+BELOW = {"bench": ["sweep"]}  # commands below a command that its help text does not list
 HEADER = "| Option | Meaning |\n|---|---|"
 
 ABOUT = {
@@ -268,7 +269,7 @@ def section(name: str, text: str, level: str) -> list[str]:
     parts += ["| Option | Default | Meaning |", "|---|---|---|", *listed, ""] if listed else []
     if "config options" in rows:
         parts += ["`--config.NAME` are options of the agent: its page has them.", ""]
-    for below in subcommands(text):
+    for below in BELOW.get(name, subcommands(text)):
         parts += section(f"{name} {below}", help_of(*name.split(), below), f"{level}#")
     return parts
 

@@ -123,6 +123,7 @@ def test_commands_below_commands_are_in_the_reference() -> None:
 
     for name in PARTS:
         assert f"### descant prefs {name}\n" in page("cli.md")
+    assert "### descant bench sweep\n" in page("cli.md")
     assert "| `--min-seconds FLOAT` | `3.0` |" in page("cli.md")
 
 
