@@ -77,6 +77,7 @@ def test_defaults_come_into_a_table_written_by_hand() -> None:
     told = site_pages.with_defaults(text, Config)
     assert "| `one` `two` | `0.5`, `2` | Both. |\n| `other` |  | Not ours. |\n" in told
     assert "| `three` | `'a\\|b'` |" in told
+    assert told.count("`one`") == 1  # what the page tells is not told again
     assert told.startswith("Before\n")
     assert told.endswith("\n\nAfter\n")
 
