@@ -27,6 +27,7 @@ from descant.neural import pick
 from descant.policies.categorical import MASKED, chosen
 from descant.policies.closed import ROWS, ClosedForm, is_plain
 from descant.policies.heads import DuelingHead
+from descant.policies.making import refuse_sentences
 from descant.policies.networks import Network
 from descant.policies.trunks import check_activation
 from descant.replay import ReplayAgent, check_replay, tensors
@@ -173,6 +174,7 @@ class DQN(ReplayAgent):
 
     def build(self) -> dict[str, Network]:
         """The values and their targets."""
+        refuse_sentences(self.observation_space, self.name)
         actions = int(self.action_space.n)
         config = self.config
         form = (config.hidden, config.recurrent)

@@ -165,7 +165,7 @@ def test_the_table_of_options_is_whole() -> None:
     assert options_told("mixer.md") == [field.name for field in dataclasses.fields(Mixer.Config)]
 
 
-@pytest.mark.parametrize("name", ["kl-q", "psi", "g", "off-policy-ac"])
+@pytest.mark.parametrize("name", ["dqn", "kl-q", "psi", "g", "off-policy-ac"])
 def test_agents_that_do_not_translate_say_which_do(name: str) -> None:
     with pytest.raises(DescantError, match=rf"{name} has no network that translates: take reinforce"):
         make_agent(name, env(2))
