@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descant import parallel
 from descant.agent import Environment
 from descant.control import kl_loss, policy_log_probs
 from descant.errors import DescantError
@@ -177,10 +178,11 @@ class ActorCritic(OnPolicy):
             spread, prior = entropy(log_probs).mean(), part.get("log_prior")
             coefs = (ent_coef, 0.0 if prior is None else self.control.coef / scale, prior)
             gradient = logit_gradient(log_probs, part["actions"], part["advantages"], *coefs)
-        weighted = config.vf_coef * error if config.shared else error
-        record = self.step([heads["policy"]["policy"], weighted], [gradient, None])
-        for name, value in (("policy_loss", policy), ("value_loss", error), ("entropy", spread)):
-            record[name] = float(value.detach())
+        losses = {"policy_loss": policy, "value_loss": error, "entropy": spread}
+        means = {name: float(value.detach()) for name, value in losses.items()}
+        share, means = parallel.share_and_means(len(part["actions"]), means)
+        weighted = (config.vf_coef * share if config.shared else share) * error
+        record = self.step([heads["policy"]["policy"], weighted], [gradient.mul_(share), None]) | means
         unexplained = float((returns - batch.values)[valid].var())
         record["explained_variance"] = 1 - unexplained / max(float(returns[valid].var()), 1e-12)
         return batch.record | record
@@ -191,20 +193,22 @@ class ActorCritic(OnPolicy):
         c, networks, record = self.config, self.networks, rollout_record(rollout)
         now = policy_log_probs(networks["policy"], rollout) if self.control.on else None
         priced, log_prior, kept = self.keep(rollout, now)
-        told = Answered(rollout, self.known)
+        mine = parallel.own_steps(rollout)
+        told = Answered(mine, self.known)
         with torch.no_grad():
             log_probs = told.log_probs(networks["target_policy"])
-            following = np.zeros(rollout.valid.shape)
+            following = np.zeros(mine.valid.shape)
             worth = expected_values(log_probs, told.values(networks["target_critic"]))
-            following[rollout.valid] = worth.numpy()
+            following[mine.valid] = worth.numpy()
         lambda_ = 1.0 if c.critic_target == "monte-carlo" else c.gae_lambda
-        goal_of = goals(priced, following, c.gamma, lambda_)[rollout.valid]
+        goal_of = goals(parallel.own_steps(priced), following, c.gamma, lambda_)[mine.valid]
         goal = torch.as_tensor(goal_of).to(worth.dtype)
         for _ in range(c.critic_updates):
             error = critic_error(told.values(networks["critic"]), log_probs, told.actions, goal, c.q_spread)
-            record |= self._move(error, "critic") | {"value_loss": float(error.detach())}
+            share, means = parallel.share_and_means(len(goal), {"value_loss": float(error.detach())})
+            record |= self._move(share * error, "critic") | means
         if not alone:
-            record |= self._actor_step(told, log_prior, ent_coef)
+            record |= self._actor_step(told, parallel.own(log_prior, 1), ent_coef)
         follow(networks, c.tau)
         return record | kept | {"length": float(rollout.valid.sum(axis=0).mean())}
 
@@ -220,8 +224,9 @@ class ActorCritic(OnPolicy):
         if self.control.in_loss and log_prior is not None:
             prior = torch.as_tensor(log_prior[told.rollout.valid]).to(log_probs.dtype)
             loss = loss + self.control.coef * kl_loss(log_probs, prior).mean()
-        record = self._move(loss, "policy")
-        return record | {"policy_loss": float(policy.detach()), "entropy": float(spread.detach())}
+        means = {"policy_loss": float(policy.detach()), "entropy": float(spread.detach())}
+        share, means = parallel.share_and_means(len(told.actions), means)
+        return self._move(share * loss, "policy") | means
 
     def _move(self, loss: Tensor, name: str) -> dict[str, float]:
         """One step of one network down its loss."""

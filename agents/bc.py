@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descant import parallel
 from descant.agent import Environment, Parts
 from descant.errors import DescantError
 from descant.neural import NeuralAgent, under, valid_parts
@@ -159,6 +160,7 @@ class BC(NeuralAgent):
     name: ClassVar[str] = "bc"
     Config: ClassVar[type[Any]] = Config
     supports_recurrence: ClassVar[bool] = True
+    deals = "batches"
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
@@ -252,11 +254,10 @@ class BC(NeuralAgent):
         if not self.config.dropout:
             yield
             return
-        policy = self.networks["policy"].train()
+        policy, rank = self.networks["policy"].train(), parallel.ranks().rank
+        chance = [self.config.seed, 4, self.iteration, *([rank] if rank else [])]  # no two ranks drop alike
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(
-                int(np.random.SeedSequence([self.config.seed, 4, self.iteration]).generate_state(1)[0])
-            )
+            torch.manual_seed(int(np.random.SeedSequence(chance).generate_state(1)[0]))
             try:
                 yield
             finally:  # also where an epoch fails: who goes on with the agent expects all of its network
@@ -308,6 +309,7 @@ class BC(NeuralAgent):
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         policy.autocast = False
+        total = parallel.totals({"total": total})["total"]
         norm = self.clip([policy])
         optimizer.step()
         return {"policy_loss": total, "grad_norm": norm}
@@ -316,10 +318,16 @@ class BC(NeuralAgent):
         """The loss of a batch, in parts that sum to it."""
         policy, smoothing = self.networks["policy"], self.config.label_smoothing
         if isinstance(policy, TranslationNetwork) and batch.masks is None:
-            shown = (torch.as_tensor(batch.valid), torch.as_tensor(batch.actions))
-            yield policy.cross_entropy(to_tensor(batch.observations), *shown, smoothing)
+            rows = parallel.dealt(np.flatnonzero(batch.valid.any(axis=0)))
+            if len(rows):
+                mine = batch if parallel.ranks().world == 1 else take_episodes(batch, rows, len(batch.valid))
+                shown = (torch.as_tensor(mine.valid), torch.as_tensor(mine.actions))
+                loss = policy.cross_entropy(to_tensor(mine.observations), *shown, smoothing)
+                yield loss * (mine.steps / batch.steps)
             return
         for part, heads in valid_parts(batch, self.networks, {}):
+            if not len(part["actions"]):  # fewer steps than ranks
+                continue
             log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
             loss = cloning_loss(chosen(log_probs, part["actions"]), log_probs, smoothing)
             yield loss * (len(part["actions"]) / batch.steps)
@@ -349,11 +357,12 @@ class BC(NeuralAgent):
                     log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
                     losses -= float(chosen(log_probs, part["actions"]).sum())
                     hits += int((log_probs.argmax(-1) == part["actions"]).sum())
-        nll = losses / episodes.steps
+        found = parallel.totals({"losses": losses, "hits": hits})
+        nll, right = found["losses"] / episodes.steps, found["hits"]
         return {
             "heldout_nll": nll,
             "heldout_perplexity": float(np.exp(min(nll, 700.0))),  # e^709 is the largest float
-            "heldout_accuracy": hits / episodes.steps,
+            "heldout_accuracy": right / episodes.steps,
         }
 
     def _keep_best(self, nll: float) -> None:

@@ -17,6 +17,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from torch import Tensor
 
+from descant import parallel
 from descant.agent import Environment
 from descant.control import kl_loss
 from descant.errors import DescantError
@@ -107,6 +108,7 @@ class GroupAgent(KeepingAgent):
     """Policy gradient on groups of whole episodes."""
 
     supports_recurrence: ClassVar[bool] = True
+    deals = "rows"
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
@@ -153,7 +155,7 @@ class GroupAgent(KeepingAgent):
 
         def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
             nonlocal state
-            log_probs, state = self.policy_step(observation, masks, starts, state)
+            log_probs, state = self.joint_step(observation, masks, starts, state)
             seen.append(log_probs)
             return sample(log_probs, self.generator).numpy()
 
@@ -214,7 +216,7 @@ class GroupAgent(KeepingAgent):
                 moved = torch.expm1(now - part["old"]) - (now - part["old"])  # k3 of KL(old || now)
                 for name, value in zip(totals, (loss, spread, moved), strict=True):
                     totals[name] += float((weights * value).sum() / columns["weights"].sum())
-        totals |= self.add_penalty()
+        totals = parallel.totals(totals) | self.add_penalty()
         norm = self.clip(list(self.networks.values()))
         for optimizer in self.optimizers.values():
             optimizer.step()

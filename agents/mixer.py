@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor, nn
 
+from descant import parallel
 from descant.agent import Environment
 from descant.control import kl_loss, policy_log_probs
 from descant.errors import DescantError
@@ -121,6 +122,7 @@ class Mixer(KeepingAgent):
     name: ClassVar[str] = "mixer"
     Config: ClassVar[type[Any]] = Config
     supports_recurrence: ClassVar[bool] = True
+    deals = "rows"
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
@@ -214,30 +216,31 @@ class Mixer(KeepingAgent):
     def _backward(self, used: Rollout, columns: dict[str, Any]) -> dict[str, float]:
         """Leave the gradient of the loss; its parts."""
         c, totals = self.config, dict.fromkeys(("xent_loss", "policy_loss", "value_loss", "entropy"), 0.0)
+        written = int(columns["own"].sum())
         for part, heads in valid_parts(used, {"policy": self.networks["policy"]}, columns):
             log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
             taken, own = chosen(log_probs, part["actions"]), part["own"]
             loss = -taken[~own].sum()
-            totals["xent_loss"] = float(loss.detach()) / max(int((~own).sum()), 1)
-            if own.any():
+            totals["xent_loss"] = float(loss.detach()) / max(used.steps - written, 1)
+            if written:
                 mine = pick({"returns": part["returns"], "features": heads["policy"]["features"]}, own)
                 values = self.networks["baseline"](mine["features"])[:, 0]
                 advantages = mine["returns"].to(values.dtype) - values.detach()
-                scale = float(advantages.std(correction=0)) + 1e-8 if c.normalize_advantage else 1.0
+                scale = parallel.deviation(advantages) + 1e-8 if c.normalize_advantage else 1.0
                 spread = entropy(log_probs[own])
                 reinforce = -(advantages / scale * taken[own]).sum() - c.ent_coef * spread.sum()
                 if "log_prior" in part:
                     cost = kl_loss(log_probs[own], part["log_prior"][own]).sum()
                     reinforce = reinforce + self.control.coef / scale * cost
                 # The regression has its own parameters, so its weight is that of its step size.
-                error = 0.5 * (values - mine["returns"]).square().mean()
+                error = 0.5 * (values - mine["returns"]).square().sum() / written
                 loss = loss + c.rl_coef * reinforce
-                totals["policy_loss"] = float(reinforce.detach()) / int(own.sum())
+                totals["policy_loss"] = float(reinforce.detach()) / written
                 totals["value_loss"] = float(error.detach())
-                totals["entropy"] = float(spread.detach().mean())
+                totals["entropy"] = float(spread.detach().sum()) / written
                 error.backward()
             (loss / used.steps).backward()  # type: ignore[no-untyped-call]
-        return totals
+        return parallel.totals(totals)
 
 
 def _returns(rollout: Rollout) -> Floats:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descant import parallel
 from descant.control import kl_loss
 from descant.errors import DescantError
 from descant.on_policy import Batch, OnPolicy, OnPolicyConfig
@@ -102,7 +103,9 @@ class Steps:
         """An epoch is over."""
         old, now, old_taken, taken = (torch.cat(columns) for columns in zip(*self._moved, strict=True))
         clipped = ((taken - old_taken).exp() - 1).abs().gt(self.clip_range)
-        self._far.append((len(old), float(kl_loss(old, now).mean()), float(clipped.float().mean())))
+        sums = {"steps": len(old), "kl": float(kl_loss(old, now).sum()), "clipped": float(clipped.sum())}
+        steps, kl, outside = parallel.totals(sums).values()
+        self._far.append((int(steps), kl / steps, outside / steps))
         self._moved = []
 
     def means(self) -> dict[str, float]:
@@ -166,17 +169,20 @@ class PPO(OnPolicy):
             old, now = part["old_taken"], chosen(log_probs, part["actions"])
             weights, policy = clipped_weights(now, old, part["advantages"], config.clip_range)
             record = {"policy_loss": policy, "value_loss": error, "entropy": entropy(log_probs).mean()}
-            numbers = {name: float(value) for name, value in record.items()}
+            if config.target_kl:
+                record["kl"] = kl_loss(part["old"], log_probs).mean()
+            means = {name: float(value) for name, value in record.items()}
+            share, numbers = parallel.share_and_means(len(now), means)
             moved = (part["old"], log_probs, old, now)
-            if config.target_kl and self.too_far(float(kl_loss(part["old"], log_probs).mean())):
+            if config.target_kl and self.too_far(numbers.pop("kl")):
                 return numbers | {"grad_norm": 0.0}, moved, True
             prior = part.get("log_prior")
             coefs = (ent_coef, 0.0 if prior is None else kl_coef, prior)
-            gradient = logit_gradient(log_probs, part["actions"], weights, *coefs)
+            gradient = logit_gradient(log_probs, part["actions"], weights, *coefs).mul_(share)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         torch.autograd.backward(
-            [logits, config.vf_coef * error if config.shared else error],
+            [logits, (config.vf_coef * share if config.shared else share) * error],
             [gradient, None],
         )
         numbers |= self.add_penalty()

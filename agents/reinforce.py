@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descant import parallel
 from descant.control import kl_loss, policy_log_probs
 from descant.errors import DescantError
 from descant.keeping import KeepingAgent, KeepingConfig
@@ -112,6 +113,7 @@ class Reinforce(KeepingAgent):
     name: ClassVar[str] = "reinforce"
     Config: ClassVar[type[Any]] = Config
     supports_recurrence: ClassVar[bool] = True
+    deals = "rows"
 
     def build(self) -> dict[str, Network]:
         """The policy, and a critic where the baseline is learned."""
@@ -147,7 +149,7 @@ class Reinforce(KeepingAgent):
 
         def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
             nonlocal state
-            log_probs, state = self.policy_step(observation, masks, starts, state)
+            log_probs, state = self.joint_step(observation, masks, starts, state)
             return log_probs.argmax(dim=-1).numpy()
 
         rollout = collector.episodes(act, seed=self.env_seed)
@@ -230,9 +232,11 @@ class Reinforce(KeepingAgent):
             return np.broadcast_to(greedy.returns(self.config.gamma)[0], returns.shape)
         if self.config.baseline == "learned":
             with torch.inference_mode():
-                starts = torch.as_tensor(rollout.starts)
-                heads = self.networks["critic"].outputs(to_tensor(rollout.observations), starts)
-                baseline = heads["value"][..., 0].numpy().astype(np.float64)
+                seen, starts = parallel.own(
+                    (to_tensor(rollout.observations), torch.as_tensor(rollout.starts)), 1
+                )
+                values = self.networks["critic"].outputs(seen, starts)["value"][..., 0]
+                baseline = parallel.gather(values, 1).numpy().astype(np.float64)
         elif self.config.baseline == "mean":
             count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
             mean = (returns * valid).sum(axis=1, keepdims=True) / count
@@ -245,6 +249,8 @@ class Reinforce(KeepingAgent):
         """Add up the gradient of the whole rollout, part by part; the mean losses."""
         totals: dict[str, float] = dict.fromkeys(("policy_loss", "entropy", "value_loss"), 0.0)
         for part, heads in valid_parts(rollout, self.networks, columns):
+            if not len(part["actions"]):  # fewer steps than ranks
+                continue
             share = len(part["actions"]) / rollout.steps
             log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
             spread = entropy(log_probs)
@@ -259,4 +265,4 @@ class Reinforce(KeepingAgent):
             (loss * share).backward()  # type: ignore[no-untyped-call]
             totals["policy_loss"] += float(policy.detach()) * share
             totals["entropy"] += float(spread.detach().mean()) * share
-        return totals
+        return parallel.totals(totals)

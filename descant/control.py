@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descant import parallel
 from descant.errors import DescantError
 from descant.kl import estimators, exact_kl, meter
 from descant.policies.categorical import MASKED, masked_log_softmax, probabilities
@@ -163,8 +164,16 @@ class Control:
 def policy_log_probs(network: Network, rollout: Rollout) -> Floats:
     """Log-probabilities of a policy network along whole episodes, float[T, N, A], about -1e9 where masked.
 
-    Of steps that are not valid a network that translates says nothing: 0.
+    Of steps that are not valid a network that translates says nothing: 0. With several ranks, each works out its rows.
     """
+    if parallel.ranks().world == 1 or rollout.valid.shape[1] % parallel.ranks().world:
+        return _log_probs(network, rollout)
+    found = torch.as_tensor(_log_probs(network, parallel.own_steps(rollout)))
+    everything: Floats = parallel.gather(found, 1).numpy()
+    return everything
+
+
+def _log_probs(network: Network, rollout: Rollout) -> Floats:
     if network.cached:
         return _cached_log_probs(network, rollout)
     with torch.inference_mode():

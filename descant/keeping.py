@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from descant import parallel
 from descant.agent import Environment, Parts
 from descant.control import Control, ControlConfig
 from descant.errors import DescantError
@@ -74,13 +75,14 @@ class KeepingAgent(NeuralAgent):
         record = {}
         if self.penalty.on:
             loss = self.penalty.loss()
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss / parallel.ranks().world).backward()  # type: ignore[no-untyped-call]
             record["penalty"] = float(loss.detach())
         if self.references.on:
             nll = self.references.loss(self.networks["policy"], self.generator)
             if nll is not None:
-                (self.references.coef * nll).backward()  # type: ignore[no-untyped-call]
-                record["reference_nll"] = float(nll.detach())
+                if nll.requires_grad:  # else none of the sources is this rank's
+                    (self.references.coef * nll).backward()  # type: ignore[no-untyped-call]
+                record |= parallel.totals({"reference_nll": float(nll.detach())})
         return record
 
     def parts(self) -> Parts:

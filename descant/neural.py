@@ -7,12 +7,13 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from descant import parallel
 from descant.agent import Agent, Callback, Environment, Parts
 from descant.errors import DescantError
 from descant.optimizers import Adam
@@ -40,6 +41,8 @@ class NeuralAgent(Agent):
     collector goes on within episodes, since their state is saved too.
     """
 
+    # What several ranks deal out among them (descant/parallel.py): rows of the environment, batches, or nothing yet.
+    deals: ClassVar[Literal["", "rows", "batches"]] = ""
     networks: dict[str, Network]
     optimizers: dict[str, torch.optim.Optimizer]
     finished = False  # an agent that has learned all it can says so, and is not asked to go on
@@ -84,6 +87,7 @@ class NeuralAgent(Agent):
 
         if self.collector is None:
             raise DescantError("This agent was loaded without an environment: pass env to learn on.")
+        parallel.refuse(type(self), self.collector.env.num_envs)
         with progress(total_timesteps, self.name, self.num_timesteps, progress_bar) as bar:
             while self.num_timesteps < total_timesteps and not self.finished:
                 seeds = np.random.SeedSequence([self.config.seed, self.iteration]).generate_state(2)
@@ -93,6 +97,7 @@ class NeuralAgent(Agent):
                 self.collector.watch_terms(self.iteration % TERMS_EVERY == 0)
                 record = self.iterate(self.collector, total_timesteps)
                 self.iteration += 1
+                parallel.check_alike(self.networks.values(), self.num_timesteps)
                 if tracker is not None and record:
                     tracker.log(self.num_timesteps, record)
                 bar.update(self.num_timesteps, **{k: record[k] for k in ("return",) if k in record})
@@ -111,7 +116,8 @@ class NeuralAgent(Agent):
                 group["lr"] = rate
 
     def clip(self, networks: list[Network]) -> float:
-        """Clip the gradients of each network by itself; the first one's norm. DescantError where not finite."""
+        """Sum all ranks' gradients, clip each network's by itself; the first one's norm. DescantError if not finite."""
+        parallel.sum_gradients(weight for net in networks for weight in net.weights)
         norms = [clip_gradient(net.weights, self.config.max_grad_norm) for net in networks]
         self.refuse_no_numbers(norms)
         return norms[0]
@@ -135,6 +141,16 @@ class NeuralAgent(Agent):
             mask = None if masks is None else torch.as_tensor(masks)
             return masked_log_softmax(self.logits(heads), mask), state
 
+    def joint_step(
+        self, observation: Any, masks: Bools | None, starts: Bools, state: Any
+    ) -> tuple[Tensor, Any]:
+        """As `policy_step`, of which each rank works out its own rows; the state is that of these rows alone."""
+        if len(starts) % parallel.ranks().world:
+            return self.policy_step(observation, masks, starts, state)
+        mine = (parallel.own(observation), parallel.own(masks), parallel.own(starts))
+        log_probs, state = self.policy_step(*mine, state)
+        return parallel.gather(log_probs), state
+
     def initial_state(self, rows: int) -> Any:
         """The recurrent state at the beginning of episodes, where the policy has one."""
         network = self.networks["policy"]
@@ -151,7 +167,7 @@ class NeuralAgent(Agent):
 
         def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
             nonlocal state
-            log_probs, state = self.policy_step(observation, masks, starts, state)
+            log_probs, state = self.joint_step(observation, masks, starts, state)
             return sample(log_probs, self.generator).numpy()
 
         return act
@@ -248,8 +264,8 @@ def rows(observation: Any) -> int:
     return len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
 
 
-def pick(observations: Any, chosen: Tensor | slice) -> Any:
-    """The chosen rows of observations."""
+def pick(observations: Any, chosen: Any) -> Any:
+    """The chosen rows of observations, or what an index picks."""
     if isinstance(observations, dict):
         return {key: pick(value, chosen) for key, value in observations.items()}
     return observations[chosen]
@@ -265,7 +281,8 @@ def valid_parts(
     """The valid steps of a rollout in parts: their columns, and every network's heads with gradients.
 
     `columns` are arrays [T, N, ...]; "masks" (None where there are none) and "actions" are added. `order` permutes
-    the valid steps (int[steps]); `size` is that of a part. Where a network is recurrent, all steps are one part.
+    the valid steps (int[steps]); `size` is that of a part. Where a network is recurrent, all steps are one part. Of
+    every part each rank has its share: some of its steps, or of its rows where a network is recurrent, maybe none.
     """
     valid = torch.as_tensor(rollout.valid)
     tensors = {name: torch.as_tensor(np.asarray(column)) for name, column in columns.items()}
@@ -275,6 +292,13 @@ def valid_parts(
     observations = to_tensor(rollout.observations)
     if any(network.recurrent for network in networks.values()):
         starts = torch.as_tensor(rollout.starts)
+        if parallel.ranks().world > 1:
+            rows = parallel.dealt(valid.any(dim=0).nonzero()[:, 0])
+            if not len(rows):
+                return
+            tensors = {name: tensor[:, rows] for name, tensor in tensors.items()}
+            observations = pick(observations, (slice(None), rows))
+            starts, valid = starts[:, rows], valid[:, rows]
         heads = {n: net.valid_outputs(observations, starts, valid) for n, net in networks.items()}
         device = next(iter(networks["policy"].parameters())).device
         yield {name: tensor[valid].to(device) for name, tensor in tensors.items()}, heads
@@ -285,6 +309,7 @@ def valid_parts(
     seen = pick(flatten_time(observations), steps)
     flat = {name: flatten_time(tensor)[steps] for name, tensor in tensors.items()}
     for begin in range(0, len(steps), size):
-        part = slice(begin, begin + size)
+        mine = parallel.share_of(min(size, len(steps) - begin))
+        part = slice(begin + mine.start, begin + mine.stop)
         heads = {n: net.forward(pick(seen, part)) for n, net in networks.items()}
         yield {n: tensor[part] for n, tensor in flat.items()}, heads

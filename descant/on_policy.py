@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descant import parallel
 from descant.agent import Environment, Parts
 from descant.errors import DescantError
 from descant.keeping import KeepingAgent, KeepingConfig
@@ -104,6 +105,7 @@ class OnPolicy(KeepingAgent):
     """A policy, a critic, and rollouts by both."""
 
     supports_recurrence: ClassVar[bool] = True
+    deals = "rows"
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
@@ -149,11 +151,11 @@ class OnPolicy(KeepingAgent):
             collector.reset(seed=self.env_seed)
             self.memory, self.begun, self.totals = {}, True, None
         before, seen = dict(self.memory), []
-        state: Any = before.get("policy")
+        state: Any = parallel.own(before.get("policy"), 1)
 
         def act(observation: Any, masks: Bools | None, starts: Bools) -> Ints:
             nonlocal state
-            log_probs, state = self.policy_step(observation, masks, starts, state)
+            log_probs, state = self.joint_step(observation, masks, starts, state)
             seen.append(log_probs)
             return self.draw(log_probs)
 
@@ -163,7 +165,7 @@ class OnPolicy(KeepingAgent):
             else collector.steps(self.config.n_steps, act)
         )
         if state is not None and not self.networks["policy"].cached:
-            self.memory["policy"] = (state[0].clone(), state[1].clone())
+            self.memory["policy"] = parallel.gather((state[0].clone(), state[1].clone()), 1)
         batch = self.assess(rollout, torch.stack(seen).numpy(), before)
         if whole:
             self.memory = {}
@@ -199,13 +201,14 @@ class OnPolicy(KeepingAgent):
                 return self._cached_values(network, rollout)
             if network.recurrent:
                 return self._recurrent_values(network, rollout, before.get(self.critic))
-            seen = flatten_time(to_tensor(rollout.observations))
-            sizes = [CHUNK] * (rollout.valid.size // CHUNK) + [rollout.valid.size % CHUNK]
+            seen = flatten_time(parallel.own(to_tensor(rollout.observations), 1))
+            mine = parallel.own(rollout.valid, 1)
+            sizes = [CHUNK] * (mine.size // CHUNK) + [mine.size % CHUNK]
             starts = np.cumsum([0, *sizes[:-1]])
             parts = [_rows(seen, slice(a, a + n)) for a, n in zip(starts, sizes, strict=True) if n]
             found = [_value(network(part)) for part in parts]
-            values = np.concatenate(found).reshape(rollout.valid.shape)
-            last = _value(network(to_tensor(rollout.last_observation)))
+            values = _gathered(np.concatenate(found).reshape(mine.shape), 1)
+            last = _gathered(_value(network(parallel.own(to_tensor(rollout.last_observation)))), 0)
             if not rollout.resets_at_once:
                 return values, last, _next_of(rollout.cut, values, last)
             cut = (
@@ -215,9 +218,9 @@ class OnPolicy(KeepingAgent):
 
     def _cached_values(self, network: Network, rollout: Rollout) -> tuple[Floats, Floats, Floats]:
         """The same of a network that observations tell all, a sentence in one pass."""
-        starts = torch.as_tensor(rollout.starts)
-        values = _value(network.outputs(to_tensor(rollout.observations), starts))
-        last = _value(network(to_tensor(rollout.last_observation)))
+        seen, starts = parallel.own((to_tensor(rollout.observations), torch.as_tensor(rollout.starts)), 1)
+        values = _gathered(_value(network.outputs(seen, starts)), 1)
+        last = _gathered(_value(network(parallel.own(to_tensor(rollout.last_observation)))), 0)
         if not rollout.resets_at_once:
             return values, last, _next_of(rollout.cut, values, last)
         some = len(rollout.cut)
@@ -304,7 +307,10 @@ class OnPolicy(KeepingAgent):
 def row_parts(
     batch: Batch, networks: dict[str, Network], columns: dict[str, Any], groups: list[Tensor]
 ) -> Iterator[Part]:
-    """Whole rows of a rollout, a group of them at a time: columns of their valid steps, and heads with gradients."""
+    """Whole rows of a rollout, a group of them at a time: columns of their valid steps, and heads with gradients.
+
+    Of every group each rank has its share of rows.
+    """
     rollout = batch.rollout
     tensors = {name: torch.as_tensor(column) for name, column in columns.items()}
     tensors["actions"] = torch.as_tensor(rollout.actions)
@@ -312,8 +318,13 @@ def row_parts(
         tensors["masks"] = torch.as_tensor(rollout.masks)
     seen, starts = to_tensor(rollout.observations), torch.as_tensor(rollout.starts)
     valid = torch.as_tensor(rollout.valid)
-    for rows in groups:
+    for group in groups:
+        rows = parallel.dealt(group)
         mine = valid[:, rows]
+        if not mine.any():
+            raise DescantError(
+                "A minibatch has no row for every rank: raise minibatch_size or num_envs, or start fewer ranks."
+            )
         heads: dict[str, dict[str, Tensor]] = {}
         for name, network in networks.items():
             state = batch.states.get(name)
@@ -325,6 +336,11 @@ def row_parts(
 def _next_of(cut: Ints, values: Floats, last: Floats) -> Floats:
     """Values float[K] one step after each (step, row): there NEXT_STEP environments show what was seen last."""
     found: Floats = np.concatenate([values, last[None]])[cut[:, 0] + 1, cut[:, 1]]
+    return found
+
+
+def _gathered(mine: Floats, axis: int) -> Floats:
+    found: Floats = parallel.gather(torch.as_tensor(mine), axis).numpy()
     return found
 
 

@@ -64,7 +64,10 @@ class References:
 
 
 def reference_loss(network: Network, shown: Rollout) -> Tensor:
-    """Mean negative log-likelihood in nats a token of references shown as episodes, a scalar with gradients."""
+    """Mean negative log-likelihood in nats a token of references shown as episodes, a scalar with gradients.
+
+    With several ranks, what this one's share adds to it.
+    """
     total: Tensor = torch.zeros(())
     for part, heads in valid_parts(shown, {"policy": network}, {}):
         taken = chosen(masked_log_softmax(heads["policy"]["policy"]), part["actions"])

@@ -105,36 +105,18 @@ class Pretrain:
 
     def run(self) -> int:
         """Train to the end, or to the first Ctrl-C; say what the model is worth."""
+        from descant import parallel
+
         at_least(1, total_timesteps=self.total_timesteps, stride=self.stride, workers=self.workers)
-        if self.resume is None and self.env == TRANSLATION:
-            from descant.commands.pretrain_translation import new_run
-
-            return self._translation(new_run(self))
-        run = RunFolder.open(self.resume) if self.resume else self._new_run()
-        if "corpus" not in run.config:
-            raise DescantError(
-                f"{run.path} was not pretrained: go on with descant train --resume {run.path}."
-            )
-        return self._translation(run) if run.config.get("env") == TRANSLATION else self._melody(run)
-
-    def _melody(self, run: RunFolder) -> int:
-        from descant.pretraining import conclude
-
-        return self._train(run, conclude, _print)
-
-    def _translation(self, run: RunFolder) -> int:
-        from descant.commands.pretrain_translation import conclude, prepare, print_report
-
-        return self._train(run, conclude, print_report, prepare(run))
-
-    def _train(
-        self,
-        run: RunFolder,
-        conclude: Callable[[RunFolder], dict[str, Any]],
-        show: Callable[[dict[str, Any], dict[str, Any]], None],
-        prepare: Callable[[Any], None] | None = None,
-    ) -> int:
-        if not train(run, tuple(self.track), self.progress, self.total_timesteps, prepare):
+        begun = None if self.resume is None else self._begun(self.resume)
+        device = self.device if begun is None else begun.config["config"].get("device", "cpu")
+        with parallel.joined(device) as here:
+            run = begun or RunFolder.open(Path(parallel.told(lambda: str(self._made().path))))
+            prepare, conclude, show = _steps(run)
+            finished = train(run, tuple(self.track), self.progress, self.total_timesteps, prepare)
+        if here.rank:
+            return 0 if finished else 130
+        if not finished:
             print(f"stopped; go on with: descant pretrain --resume {run.path}", file=sys.stderr)
             return 130
         report = {**run.config["corpus"], **conclude(run), "run": str(run.path)}
@@ -143,6 +125,23 @@ class Pretrain:
         else:
             show(report, run.config["config"])
         return 0
+
+    def _begun(self, path: Path) -> RunFolder:
+        """The run to go on with."""
+        run = RunFolder.open(path)
+        if "corpus" not in run.config:
+            raise DescantError(
+                f"{run.path} was not pretrained: go on with descant train --resume {run.path}."
+            )
+        return run
+
+    def _made(self) -> RunFolder:
+        """A new run."""
+        if self.env != TRANSLATION:
+            return self._new_run()
+        from descant.commands.pretrain_translation import new_run
+
+        return new_run(self)
 
     def _new_run(self) -> RunFolder:
         """Read the corpus, refuse what can't work, then make the folder and write the windows into it."""
@@ -208,6 +207,17 @@ class Pretrain:
             "patience": self.patience,
             "seed": self.seed,
         }
+
+
+def _steps(run: RunFolder) -> tuple[Any, Callable[[RunFolder], dict[str, Any]], Callable[..., None]]:
+    """What prepares the agent (None for nothing), what concludes the run, and what shows its report."""
+    if run.config.get("env") == TRANSLATION:
+        from descant.commands import pretrain_translation as translation
+
+        return translation.prepare(run), translation.conclude, translation.print_report
+    from descant.pretraining import conclude
+
+    return None, conclude, _print
 
 
 def _say_skipped(skipped: dict[str, int], reports: tuple[str, ...], shown: int = 5) -> None:

@@ -28,7 +28,7 @@ class Train:
 
     Ctrl-C saves and stops; --resume goes on exactly where a run stopped, even one that was killed.
     Options of the agent are --config.NAME (see: descant train --agent NAME --help), of the environment --set
-    NAME=VALUE.
+    NAME=VALUE. Started by torchrun, several processes train one policy together (docs/parallel.md).
 
     Example: descant train descant/Counterpoint-v0 --agent reinforce --total-timesteps 3000000 --out runs/first
     """
@@ -66,18 +66,22 @@ class Train:
 
     def run(self) -> int:
         """Train to the end, or to the first Ctrl-C."""
+        from descant import parallel
+
         at_least(1, total_timesteps=self.total_timesteps)
-        run = RunFolder.open(self.resume) if self.resume else self._new_run()
-        finished = train(run, tuple(self.track), self.progress, self.total_timesteps)
+        with parallel.joined() as here:
+            run = RunFolder.open(self.resume or Path(parallel.told(lambda: str(self._new_run().path))))
+            finished = train(run, tuple(self.track), self.progress, self.total_timesteps)
         where = run.checkpoint_path("last")
-        if finished:
+        if finished and here.rank == 0:
             print(f"done: {where}\nnow: descant evaluate {run.path}")
-        else:
+        elif here.rank == 0:
             print(f"stopped; go on with: descant train --resume {run.path}", file=sys.stderr)
         return 0 if finished else 130
 
     def _new_run(self) -> RunFolder:
         from descant.agent import make_config
+        from descant.parallel import refuse
         from descant.runs.tracking import check_backends
 
         options = parse_options(self.set)
@@ -91,6 +95,7 @@ class Train:
             config["seed"] = self.seed
         # What can't work is refused before a folder is made.
         made = make_config(kind, config)
+        refuse(kind, getattr(made, "num_envs", 1))
         with contextlib.closing(make_env(self.env, getattr(made, "num_envs", 1), options)) as env:
             kind(env, made)
             task: Any = getattr(env.unwrapped, "task", None)
@@ -123,8 +128,9 @@ def train(
     """Train a run from its last checkpoint (or the beginning); whether it reached its end.
 
     `total` overrides the run's own number of environment steps, to train on beyond it. `prepare` is given the agent
-    before it learns.
+    before it learns. Of several ranks (`descant.parallel.joined`) the first writes.
     """
+    from descant import parallel
     from descant.agent import make_config
     from descant.runs.checkpoints import load_checkpoint
     from descant.runs.interrupts import interruptible
@@ -137,8 +143,10 @@ def train(
     kind = agents.get(wanted["agent"])
     own = own_files(run)
     config = make_config(kind, wanted["config"] | own)
+    parallel.refuse(kind, getattr(config, "num_envs", 1))
     env = make_env(wanted["env"], getattr(config, "num_envs", 1), wanted["env_options"])
-    with run.lock(), interruptible() as interrupt:
+    writes = parallel.is_first()
+    with run.lock() if writes else contextlib.nullcontext(), interruptible() as interrupt:
         last = run.checkpoint_path("last")
         resumed = load_checkpoint(last) if last.exists() or run.has_checkpoint("last") else None
         if resumed:
@@ -147,20 +155,25 @@ def train(
         if prepare is not None:
             prepare(agent)
         backends = ("jsonl", *track)
-        with make_tracker(run, backends, resume_step=agent.num_timesteps) as tracker:
+        with contextlib.ExitStack() as opened:
+            tracker = (
+                opened.enter_context(make_tracker(run, backends, agent.num_timesteps)) if writes else None
+            )
             saved = time.monotonic()
 
             def callback(agent: Any) -> bool:
                 nonlocal saved
-                if time.monotonic() - saved >= CHECKPOINT_SECONDS or interrupt.requested:
+                stopping = parallel.any_of(interrupt.requested)
+                if tracker is not None and (time.monotonic() - saved >= CHECKPOINT_SECONDS or stopping):
                     tracker.sync()
                     agent.save(last)
                     saved = time.monotonic()
-                return not interrupt.requested
+                return not stopping
 
-            agent.learn(total, callback=callback, tracker=tracker, progress_bar=progress_bar)
-            tracker.sync()
-            agent.save(last)
+            agent.learn(total, callback=callback, tracker=tracker, progress_bar=progress_bar and writes)
+            if tracker is not None:
+                tracker.sync()
+                agent.save(last)
     env.close()
     return bool(agent.num_timesteps >= total or getattr(agent, "finished", False))
 
