@@ -16,9 +16,12 @@ from descant.commands.output import print_json
 from descant.errors import DescantError, did_you_mean
 from descant.registry import suites
 
+from .executors import Executor, check_executor
 from .specs import Suite
 from .studies import Study, as_json, print_table, run_study
 from .suite_files import is_file, load_suite
+
+TAKES = {"prior": "rl-tuner", "data": "translation"}  # which study an option is of
 
 
 @dataclasses.dataclass
@@ -30,7 +33,8 @@ class Bench:
     speed compares with what others have, as ratios in one run. regret trains agents on Tokens-v0, ten seeds each, and
     says how many nats they stay from the exact KL-regularised optimum. kl-control tunes a prior on a reward, plainly,
     with penalties on weights and with KL control, and shows what is forgotten. rl-tuner tunes a model of folk tunes on
-    rules of melody, beside the figures of Jaques et al. 2017. What was stopped goes on when it is
+    rules of melody, beside the figures of Jaques et al. 2017. translation tunes models that translate by BLEU, and
+    shows what is gained, forgotten and cheated. What was stopped goes on when it is
     asked for again. Exit status 1 where a bar is missed or a run failed.
 
     Example: descant bench quick --out results/quick
@@ -43,7 +47,11 @@ class Bench:
     out: Path | None = None
     """Results folder; by default results/SUITE."""
     workers: int = 2
-    """Training processes at a time, one thread each."""
+    """Runs at a time, one thread each."""
+    executor: str = "local"
+    """Where runs are made: local (processes), ray or slurm (docs/suites.md)."""
+    address: str | None = None
+    """The Ray cluster: HOST:PORT or auto. Without it, Ray is started here."""
     seeds: int | None = None
     """How many seeds, from 0, if not the suite's own."""
     only: str | None = None
@@ -52,6 +60,8 @@ class Bench:
     """Print a suite's runs and how long they will take (each agent is tried for some seconds), and run none."""
     prior: Path | None = None
     """A finished run of descant pretrain for rl-tuner to tune, in place of one that it trains itself."""
+    data: Path | None = None
+    """A folder with train|val|test.{xx,yy}, a second world for translation beside the grammar."""
     json: bool = False
     """Print JSON."""
     wandb_sync: bool = False
@@ -73,10 +83,12 @@ class Bench:
             known = [*suites.names(), "speed"]
             raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, known)}")
         at_least(1, workers=self.workers, seeds=self.seeds)
+        executor = Executor(self.executor, self.address)
+        check_executor(executor)
         suite = load_suite(self.suite) if is_file(self.suite) else suites.get(self.suite)
         self._options(getattr(suite, "options", ()))
         try:
-            code = self._study(suite) if isinstance(suite, Study) else self._suite(suite)
+            code = self._study(suite, executor) if isinstance(suite, Study) else self._suite(suite, executor)
             return self._upload(suite.name, code) if self.wandb_sync else code
         except KeyboardInterrupt:
             print(
@@ -94,11 +106,14 @@ class Bench:
 
     def _options(self, known: tuple[str, ...]) -> dict[str, Any]:
         """What the user told a study besides its seeds; DescantError for what it does not take."""
-        if self.prior is None:
-            return {}
-        if "prior" not in known:
-            raise DescantError(f"{self.suite} takes no --prior: leave it out, or run descant bench rl-tuner.")
-        return {"prior": self.prior}
+        told = {
+            name: value for name, value in (("prior", self.prior), ("data", self.data)) if value is not None
+        }
+        for name in told.keys() - set(known):
+            raise DescantError(
+                f"{self.suite} takes no --{name}: leave it out, or run descant bench {TAKES[name]}."
+            )
+        return told
 
     def _speed(self) -> int:
         from .speed import measure, print_speed
@@ -107,13 +122,13 @@ class Bench:
         print_json([dataclasses.asdict(row) for row in rows]) if self.json else print_speed(rows)
         return 0 if all(row.met for row in rows) else 1
 
-    def _study(self, study: Study) -> int:
+    def _study(self, study: Study, executor: Executor) -> int:
         if self.only or self.dry_run:
             raise DescantError(
                 f"{study.name} is a study, which takes no --only and no --dry-run: leave them out."
             )
         out = self.out or Path("results") / study.name
-        tables = run_study(study, out, self.seeds, self.workers, **self._options(study.options))
+        tables = run_study(study, out, self.seeds, self.workers, executor, **self._options(study.options))
         if self.json:
             print_json(as_json(tables))
         else:
@@ -121,7 +136,7 @@ class Bench:
                 print_table(table)
         return 0 if all(table.met and not table.failed for table in tables) else 1
 
-    def _suite(self, suite: Suite) -> int:
+    def _suite(self, suite: Suite, executor: Executor) -> int:
         from .checks import check, only
         from .report import write_report
         from .results import evaluate_suite
@@ -138,7 +153,7 @@ class Bench:
             suite = dataclasses.replace(suite, entries=only(suite, self.only))
         if self.dry_run:
             return self._matrix(suite, out)
-        trained = train_all(runs_of(suite), out, self.workers)
+        trained = train_all(runs_of(suite), out, self.workers, executor)
         results = evaluate_suite(suite, trained, out)
         report = write_report(results, out)
         if self.wandb_sync:
@@ -169,6 +184,15 @@ class Bench:
             )
         print(f"{len(rows)} runs, about {total:.0f} s with {self.workers} workers, tests and report included")
         return 0
+
+
+def _with_suites(told: str) -> str:
+    """The description of a command with the names of all suites, plug-ins' too, before its examples."""
+    before, example, after = told.partition("    Example:")
+    return f"{before}    Suites: {', '.join([*suites.names(), 'speed'])}.\n\n{example}{after}"
+
+
+Bench.__doc__ = _with_suites(Bench.__doc__ or "")
 
 
 @dataclasses.dataclass
@@ -221,7 +245,10 @@ class Report:
 def _again(bench: Bench, name: str) -> str:
     seeds = "" if bench.seeds is None else f" --seeds {bench.seeds}"
     prior = "" if bench.prior is None else f" --prior {bench.prior}"
+    prior += "" if bench.data is None else f" --data {bench.data}"
     prior += "" if bench.only is None else f" --only '{bench.only}'"
+    prior += "" if bench.executor == "local" else f" --executor {bench.executor}"
+    prior += "" if bench.address is None else f" --address {bench.address}"
     return f"descant bench {bench.suite} --out {bench.out or Path('results') / name}{seeds}{prior}"
 
 

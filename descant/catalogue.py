@@ -84,6 +84,7 @@ SUITES = {
     "over-optimisation": "descant.benchmarks.overoptimisation:OVER_OPTIMISATION",
     "rl-tuner": "descant.benchmarks.rl_tuner:RL_TUNER",
     "preferences": "descant.benchmarks.preferences:PREFERENCES",
+    "translation": "descant.benchmarks.translation:TRANSLATION",
 }
 
 

@@ -1,0 +1,75 @@
+"""The report of `bench translation`: one self-contained HTML file: tables, pictures, translations side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from descant.files import write_atomically
+
+from .studies import Table
+from .translation_runs import split_tasks
+from .translation_tables import CROSS_ENTROPY, Row
+
+SAMPLES = 10
+
+
+def write_report(
+    tables: Sequence[Table],
+    worlds: Mapping[str, Sequence[Row]],
+    pictures: Sequence[Path],
+    failed: Sequence[str],
+    out: Path,
+) -> tuple[Path, Path]:
+    """Write out/report.html, and out/samples.md with the translations alone; their paths."""
+    import jinja2
+
+    loader = jinja2.PackageLoader("descant.benchmarks")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    samples = {name: side_by_side(rows) for name, rows in worlds.items()}
+    drawn = [_inline(path.read_text()) for path in pictures if path.suffix == ".svg"]
+    page = environment.get_template("translation.html").render(
+        tables=tables, pictures=drawn, samples=samples, failed=failed
+    )
+    write_atomically(path := out / "report.html", page.encode())
+    write_atomically(text := out / "samples.md", _markdown(samples).encode())
+    return path, text
+
+
+def side_by_side(rows: Sequence[Row]) -> list[list[tuple[str, str]]]:
+    """Ten sources spread over the test split, each with its reference and what the first model's ways make of it on
+    their first seed."""
+    own = [row for row in rows if row.model == rows[0].model and row.values]
+    shown = [
+        row for row in own if row.name in (CROSS_ENTROPY, "rloo", "mixer") or row.name.endswith("length")
+    ]
+    if not shown:
+        return []
+    pairs = split_tasks(rows[0].world)[0].pairs
+    texts = {row.title: row.values[min(row.values)]["texts"] for row in shown}
+    picked = np.linspace(0, len(pairs) - 1, min(SAMPLES, len(pairs))).round().astype(int)
+    return [
+        [
+            ("source", pairs.text.source[i]),
+            ("reference", pairs.answers[i][0]),
+            *((title, each[i]) for title, each in texts.items()),
+        ]
+        for i in picked
+    ]
+
+
+def _markdown(samples: Mapping[str, Any]) -> str:
+    lines = []
+    for name, found in samples.items():
+        lines.append(f"### {name}: ten translations side by side\n")
+        for sample in found:
+            lines += [f"- {title}: {text}" for title, text in sample] + [""]
+    return "\n".join(lines) + "\n"
+
+
+def _inline(svg: str) -> str:
+    """A drawing without what stands in front of it in a file."""
+    return svg[svg.index("<svg") :]

@@ -1,0 +1,94 @@
+"""The worlds of `bench translation`: sentences, the models that are trained on them, and what each run is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from descant.runs.digests import content_hash, sha256
+from descant.text.parallel import folder_files
+
+ENV = "descant/Translation-v0"
+CONSTANT = f"{__package__}.translation_rewards:Constant"
+LONGEST = 50  # tokens of a sentence of the pairs; longer ones are left out and counted
+
+Settings = dict[str, Any]
+
+KL = 0.05  # reward a nat, where a run is kept near its prior
+GREEDY: Settings = {"baseline": "self-critical", "gamma": 1.0, "ent_coef": 0.0, "ent_coef_final": 0.0}
+PLAIN: Settings = {"baseline": "none", "gamma": 1.0, "ent_coef": 0.0, "ent_coef_final": 0.0}
+ALONE: Settings = {**PLAIN, "normalize_advantage": False}
+# What is tuned, and how: agent, its own options, reward. Those named in KEPT also with a cost of leaving the prior.
+METHODS: dict[str, tuple[str, Settings, Any]] = {
+    "rloo": ("rloo", {}, "bleu"),
+    "grpo": ("grpo", {}, "bleu"),
+    "reinforce, self-critical": ("reinforce", GREEDY, "bleu"),
+    "mrt": ("mrt", {}, "bleu"),
+    "mixer": ("mixer", {}, "bleu"),
+    "mixer, constant reward": ("mixer", {}, CONSTANT),
+    "reinforce, no baseline": ("reinforce", ALONE, "bleu"),
+    "reinforce, no baseline, constant reward": ("reinforce", ALONE, CONSTANT),
+    "rloo, constant reward": ("rloo", {}, CONSTANT),
+    "rloo, bleu add-k 10": ("rloo", {}, {"name": "bleu", "smoothing": "add-k", "value": 10.0}),
+    "rloo, bleu floor 10": ("rloo", {}, {"name": "bleu", "smoothing": "floor", "value": 10.0}),
+    "rloo, length": ("rloo", {}, "length"),
+}
+CONTROLS = ("reinforce, no baseline, constant reward", "rloo, constant reward")
+KEPT = tuple(name for name in METHODS if not name.startswith("mixer, c") and name not in CONTROLS)
+
+GRAMMAR: Settings = {
+    "name": "grammar",
+    "env": {"size": 4096},
+    "tested": {"size": 500},
+    "models": {
+        "transformer": {
+            "network": {"trunk": "transformer", "hidden": [64, 64, 64]},
+            "pretrain": {
+                "learning_rate": 2e-3, "warmup": 100, "dropout": 0.1, "label_smoothing": 0.1, "batch_size": 64,
+                "lr_schedule": "inverse-sqrt", "epoch": 4096, "precision": "float32",
+            },
+            "passes": 12.0,
+        }
+    },
+    "priors": {"cross-entropy": {}},
+    "methods": list(METHODS),
+    "tune": {"steps": 200_000, "config": {"num_envs": 128, "learning_rate": 5e-4, "group_size": 8}},
+}  # fmt: skip
+
+PAIRS: Settings = {
+    "name": "pairs",
+    "env": {"skip": True, "max_words": LONGEST, "subwords": 5000},
+    "tested": {},
+    "models": {
+        "transformer": {
+            "network": {"trunk": "transformer", "hidden": [256, 256, 256]},
+            "pretrain": {
+                "learning_rate": 1.5e-3, "warmup": 400, "dropout": 0.1, "label_smoothing": 0.1, "batch_size": 64,
+                "lr_schedule": "linear", "epoch": 2900, "precision": "bfloat16",
+            },
+            "passes": 3.0,
+        },
+        "gru": {
+            "network": {"trunk": "gru", "hidden": [128, 256]},
+            "pretrain": {
+                "learning_rate": 1e-3, "warmup": 400, "dropout": 0.1, "label_smoothing": 0.1, "batch_size": 64,
+                "lr_schedule": "linear", "epoch": 2900, "precision": "bfloat16",
+            },
+            "passes": 2.0,
+        },
+    },
+    "priors": {"cross-entropy": {}, "scheduled sampling": {"scheduled_sampling": 0.25}},
+    "methods": ["rloo", "mixer"],
+    "tune": {"steps": 100_000, "config": {"num_envs": 64, "learning_rate": 2e-4, "group_size": 4}},
+}  # fmt: skip
+
+
+def pairs_world(folder: Path) -> Settings:
+    """The world of a folder with train|val|test.{xx,yy}, and digests of its files, so that other text is another job.
+
+    DescantError where files are missing.
+    """
+    files = {split: folder_files(str(folder), split, None) for split in ("train", "val", "test")}
+    digests = {file.name: sha256(file) for pair in files.values() for file in pair}
+    env = {**PAIRS["env"], "data": str(folder.absolute())}
+    return {**PAIRS, "env": env, "text": content_hash(digests)[:12]}
