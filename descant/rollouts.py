@@ -141,10 +141,16 @@ class Collector:
         metrics: dict[str, list[Floats]] = {}
         terms: dict[str, float] = {}
         ended = np.zeros(self.env.num_envs, bool)
+        shown, held = (
+            None,
+            ended,
+        )  # what was acted on, and rows that are over since: they are shown no more than that
         while not ended.all() if once else len(record["actions"]) < (n_steps or 0):
             fake = self._done if not self.same_step else np.zeros_like(self._done)
             observation, masks, starts = self._observation, self._masks(), self._starts
-            actions = act(observation, masks, starts)
+            shown = _held(shown, held, observation) if held.any() else observation
+            held = ended if once and not self.same_step else held
+            actions = act(shown, masks, starts)
             following, reward, terminated, truncated, info = self.env.step(actions)
             valid = ~(fake | ended) if once else ~fake
             done = terminated | truncated
@@ -215,6 +221,13 @@ def _stack(observations: list[Any]) -> Any:
     if isinstance(observations[0], dict):
         return {key: _stack([o[key] for o in observations]) for key in observations[0]}
     return np.stack(observations)
+
+
+def _held(before: Any, rows: Bools, now: Any) -> Any:
+    """Observations now, but for these rows bool[N], which are as before."""
+    if isinstance(now, dict):
+        return {key: _held(before[key], rows, value) for key, value in now.items()}
+    return np.where(rows.reshape(-1, *[1] * (now.ndim - 1)), before, now)
 
 
 def _last_seen(following: Any, info: dict[str, Any], row: int, same_step: bool) -> Any:

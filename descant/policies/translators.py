@@ -26,17 +26,31 @@ from descant.policies.transformer_translators import Tensors, TransformerTransla
 from descant.text.vocabularies import BOS, EOS, PAD, UNK
 
 MODELS = {"gru": GRUTranslator, "transformer": TransformerTranslator}
+SHRINK = 0.75  # rows that still write, of those that are kept, below which the others are left behind
 
 
 @dataclass
 class Cache:
-    """What was kept of `n` rows: sources, what was written before the last step, and what the model made of them."""
+    """What was kept of `n` rows: sources, what was written before the last step, and what the model made of them.
+
+    They are `rows` of the `size` that are observed: those that have been over for two steps may be left behind.
+    """
 
     source: Tensor  # int64[n, S]
     target: Tensor  # int64[n, T]
     consumed: Tensor  # int64[n], tokens that the past holds, BOS included
     memory: Tensors
     past: Tensors
+    rows: Tensor  # int64[n]
+    over: Tensor  # bool[n], at the last step
+    size: int
+
+    def keep(self, chosen: Tensor) -> None:
+        """Leave all but the chosen rows behind, bool[n]."""
+        for name in ("source", "target", "consumed", "rows", "over"):
+            setattr(self, name, getattr(self, name)[chosen])
+        self.memory = {name: value[chosen] for name, value in self.memory.items()}
+        self.past = {name: value[chosen] for name, value in self.past.items()}
 
 
 class TranslationNetwork(Network):
@@ -154,22 +168,49 @@ class TranslationNetwork(Network):
         """Heads of one step [N, ...], float[N, width] each, on the CPU, and what is kept of it.
 
         What is kept is compared with what is observed: a row that does not go on from it is read anew, so that a
-        wrong `state`, or None, costs time alone.
+        wrong `state`, or None, costs time alone. Rows that show for long that they are over may get zeros.
         """
         seen = {key: value.to(self.device).long() for key, value in observation.items()}
+        cache = self._left(state, over_of(seen))
+        if cache is None or len(cache.rows) == cache.size:
+            return self._step(seen, cache)
+        heads, cache = self._step({key: value[cache.rows] for key, value in seen.items()}, cache)
+        rows = cache.rows.cpu()
+        return {kind: _spread(value, rows, cache.size) for kind, value in heads.items()}, cache
+
+    def _step(self, seen: dict[str, Tensor], state: Cache | None) -> tuple[dict[str, Tensor], Cache]:
+        """The same of the rows that are kept, or of all where nothing is."""
         source, target, place = seen["source"], seen["target"], seen["position"]
         cache = self.renewed(source, state)
         each = torch.arange(len(place), device=place.device)
         before = (place - 1).clamp(min=0)
         other = target != cache.target
         other[each, before] = False
-        stale = (place > 0) & ((cache.consumed != place) | other.any(dim=1))
+        over = over_of(seen)
+        stale = (place > 0) & ((cache.consumed != place) | other.any(dim=1)) & ~(over & cache.over)
         if stale.any():
             self._catch_up(cache, stale.nonzero()[:, 0], target, place)
         token = torch.where(place > 0, target[each, before], BOS)
         features = self.model.step(cache.memory, cache.past, token, place)
-        cache.target, cache.consumed = target, place + 1
+        cache.target, cache.consumed, cache.over = target, place + 1, over
         return {kind: value.cpu() for kind, value in self.headed(features, place).items()}, cache
+
+    def _left(self, state: Any, over: Tensor) -> Cache | None:
+        """The cache, once they are many without rows that were over before and are, bool[N]; or None if useless.
+
+        What is over for one step may begin anew at the next, as environments do: it is worth keeping.
+        """
+        if not isinstance(state, Cache) or state.size != len(over):
+            return None
+        if len(state.rows) < state.size:
+            gone = torch.ones_like(over)
+            gone[state.rows] = False
+            if (gone & ~over).any():
+                return None
+        wanted = ~(over[state.rows] & state.over)
+        if 0 < int(wanted.sum()) < SHRINK * len(wanted):
+            state.keep(wanted)
+        return state
 
     def renewed(self, source: Tensor, state: Any) -> Cache:
         """The cache of rows int64[N, S], with those encoded whose source is new."""
@@ -178,7 +219,8 @@ class TranslationNetwork(Network):
             past = self.model.begin(memory, self.shape.target_columns + 1)
             nothing = source.new_zeros(len(source))
             unwritten = source.new_full((len(source), self.shape.target_columns), PAD)
-            return Cache(source, unwritten, nothing, memory, past)
+            each = torch.arange(len(source), device=source.device)
+            return Cache(source, unwritten, nothing, memory, past, each, nothing.bool(), len(source))
         new = (state.source != source).any(dim=1).nonzero()[:, 0]
         if len(new):
             for name, value in self.encoded(source[new]).items():
@@ -199,6 +241,20 @@ class TranslationNetwork(Network):
         inputs = torch.cat([words.new_full((len(rows), 1), BOS), words], dim=1)
         _, found = self.model.decode({name: value[rows] for name, value in cache.memory.items()}, inputs)
         self.model.put(cache.past, rows, found, lengths)
+
+
+def over_of(seen: Tensors) -> Tensor:
+    """Where the last word of what is observed ends the sentence, bool[N]."""
+    place = seen["position"]
+    last = seen["target"].gather(1, (place - 1).clamp(min=0)[:, None])[:, 0]
+    return (place > 0) & (last == EOS)
+
+
+def _spread(value: Tensor, rows: Tensor, size: int) -> Tensor:
+    """float[size, width] with a value float[n, width] at rows int64[n], 0 elsewhere."""
+    whole = value.new_zeros(size, *value.shape[1:])
+    whole[rows] = value
+    return whole
 
 
 def _filled(value: Tensor, columns: int, name: str) -> Tensor:

@@ -261,3 +261,26 @@ def test_an_environment_that_does_not_reset_is_refused() -> None:
     env = SyncVectorEnv([lambda: TaskEnv(Echo())], autoreset_mode=AutoresetMode.DISABLED)
     with pytest.raises(DescantError, match="make it with autoreset_mode NEXT_STEP or SAME_STEP"):
         Collector(env)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_that_are_over_show_their_end_on(mode: str) -> None:
+    """So that who acts can tell, and need not look at episodes that nobody wants."""
+    shown: list[Any] = []
+
+    def act(observation: Any, masks: Any, starts: Any) -> Any:
+        shown.append(observation["rolls"].copy())
+        return player(observation, masks, starts)
+
+    env = TaskVectorEnv(Dice(), 6, autoreset_mode=mode)
+    player, whole = Player(6, int(env.single_action_space.n)), Player(6, int(env.single_action_space.n))
+    rollout = Collector(env).episodes(act, seed=3)
+    again = Collector(TaskVectorEnv(Dice(), 6, autoreset_mode=mode)).episodes(whole, seed=3)
+    np.testing.assert_array_equal(rollout.observations["rolls"], again.observations["rolls"])
+    np.testing.assert_array_equal(rollout.actions, again.actions)
+    lengths = rollout.valid.sum(axis=0)
+    assert lengths.min() < lengths.max() - 2
+    for row, length in enumerate(lengths):
+        for t in range(len(shown)):
+            held = min(t, length) if mode == "NextStep" else t
+            np.testing.assert_array_equal(shown[t][row], rollout.observations["rolls"][held][row])

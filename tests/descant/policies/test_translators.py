@@ -131,6 +131,57 @@ def test_a_state_that_does_not_belong_to_what_is_seen_does_no_harm(
 
 
 @forms
+def test_rows_that_are_over_are_left_behind(
+    trunk: str, hidden: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = envs(12)
+    made = network(env, trunk, hidden)
+    rows, encoded, seen, generator, state = [], [], [], torch.Generator().manual_seed(1), None
+    once, encode = made.model.step, made.model.encode
+    with torch.no_grad():
+        made.bias[EOS] = 4.0  # type: ignore[index]
+
+    def counted(memory: Any, past: Any, token: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+        rows.append(len(token))
+        return once(memory, past, token, place)  # type: ignore[no-any-return]
+
+    def read(source: torch.Tensor) -> Any:
+        encoded.append(len(source))
+        return encode(source)
+
+    def act(observation: Any, masks: Any, starts: Any) -> Any:
+        nonlocal state
+        with torch.inference_mode():
+            heads, state = made.step(to_tensor(observation), torch.as_tensor(starts), state)
+            seen.append({kind: head.clone() for kind, head in heads.items()})
+            return sample(masked_log_softmax(heads["policy"], torch.as_tensor(masks)), generator).numpy()
+
+    monkeypatch.setattr(made.model, "step", counted)
+    monkeypatch.setattr(made.model, "encode", read)
+    rollout = Collector(env).episodes(act, seed=2)
+    monkeypatch.undo()
+    valid = torch.as_tensor(rollout.valid)
+    going = valid.sum(dim=1).tolist()
+    assert len(set(going)) > 3
+    assert encoded == [12]  # the sentences that follow are not read
+    last = [12, 12, *going[:-2]]  # who is over is known one step later, and believed after two
+    assert all(now <= max(past, going[0] * 0.25) / 0.75 for now, past in zip(rows, last, strict=True))
+    assert rows[-1] < 9
+    with torch.no_grad():
+        whole = made.outputs(to_tensor(rollout.observations), torch.as_tensor(rollout.starts))
+    for kind in whole:
+        found = torch.stack([heads[kind] for heads in seen])
+        torch.testing.assert_close(whole[kind][valid], found[valid], rtol=1e-4, atol=1e-4)
+    # What was kept of some rows does no harm to others, nor to more of them.
+    assert state is not None
+    assert len(state.rows) < state.size == 12
+    some, starts = {k: torch.as_tensor(v[1]) for k, v in rollout.observations.items()}, torch.zeros(12).bool()
+    with torch.inference_mode():
+        again = made.step(some, starts, state)[0]["policy"]
+        torch.testing.assert_close(again, made(some)["policy"], rtol=1e-4, atol=1e-4)
+
+
+@forms
 def test_words_that_come_later_and_padding_change_nothing(trunk: str, hidden: tuple[int, ...]) -> None:
     env = envs()
     made = network(env, trunk, hidden)
