@@ -47,12 +47,12 @@ GRAMMAR: Settings = {
                 "learning_rate": 2e-3, "warmup": 100, "dropout": 0.1, "label_smoothing": 0.1, "batch_size": 64,
                 "lr_schedule": "inverse-sqrt", "epoch": 4096, "precision": "float32",
             },
-            "passes": 12.0,
+            "passes": 6.0,
         }
     },
     "priors": {"cross-entropy": {}},
     "methods": list(METHODS),
-    "tune": {"steps": 200_000, "config": {"num_envs": 128, "learning_rate": 5e-4, "group_size": 8}},
+    "tune": {"steps": 300_000, "config": {"num_envs": 256, "learning_rate": 1e-3, "group_size": 8}},
 }  # fmt: skip
 
 PAIRS: Settings = {
@@ -66,7 +66,7 @@ PAIRS: Settings = {
                 "learning_rate": 1.5e-3, "warmup": 400, "dropout": 0.1, "label_smoothing": 0.1, "batch_size": 64,
                 "lr_schedule": "linear", "epoch": 2900, "precision": "bfloat16",
             },
-            "passes": 3.0,
+            "passes": 6.0,
         },
         "gru": {
             "network": {"trunk": "gru", "hidden": [128, 256]},
@@ -79,7 +79,7 @@ PAIRS: Settings = {
     },
     "priors": {"cross-entropy": {}, "scheduled sampling": {"scheduled_sampling": 0.25}},
     "methods": ["rloo", "mixer"],
-    "tune": {"steps": 100_000, "config": {"num_envs": 64, "learning_rate": 2e-4, "group_size": 4}},
+    "tune": {"steps": 400_000, "config": {"num_envs": 256, "learning_rate": 2e-4, "group_size": 8}},
 }  # fmt: skip
 
 
