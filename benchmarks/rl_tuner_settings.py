@@ -7,7 +7,9 @@ A setting is a plain dict, since it is part of a job:
     prior             whether there is one; where not, the agent begins from scratch, with the hidden of its config
     weights           of the reward's terms while tuning, by name, 1 where nothing is said; reports have all at 1
     total_timesteps   environment steps to tune for
-    temperature       of sampling once it is tuned: log-probabilities are divided by it; 1 is the policy's own
+    temperature       of sampling once it is tuned: log-probabilities are divided by it; 1 is the policy's own. Of a
+                      list each run takes the middle one of those that miss fewest bars, on compositions that are
+                      drawn for this alone
 """
 
 from __future__ import annotations

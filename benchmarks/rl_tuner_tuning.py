@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -13,11 +13,13 @@ from descant.agent import Agent
 from descant.makers import make_agent
 from descant.registry import agents
 
+from .rl_tuner_bars import bars
 from .rl_tuner_measure import measure
 from .rl_tuner_prior import ENV, Prior, prior_in
 from .rl_tuner_settings import Setting
 
 POINTS = 40  # of a learning curve
+CALIBRATION = 10_000  # compositions at each temperature that is tried
 
 
 class Curve:
@@ -73,7 +75,30 @@ def tune_one(
     home = prior_in(folder, prior)
     begin = time.perf_counter()
     agent, curve = tune(setting, home, seed)
+    temperature = setting["temperature"]
+    if not isinstance(temperature, float):
+        tried = min(CALIBRATION, compositions)
+        temperature = calibrated(agent, home, temperature, tried, np.random.default_rng([seed, 2]))
     tuned = time.perf_counter()
-    found = measure(agent, home, compositions, np.random.default_rng([seed, 1]), setting["temperature"])
+    found = measure(agent, home, compositions, np.random.default_rng([seed, 1]), temperature)
     seconds = {"seconds": tuned - begin, "measured_in": time.perf_counter() - tuned}
-    return found | seconds | {"steps": agent.num_timesteps, "curve": curve.points()}
+    return (
+        found
+        | seconds
+        | {
+            "steps": agent.num_timesteps,
+            "temperature": temperature,
+            "curve": curve.points(),
+        }
+    )
+
+
+def calibrated(
+    agent: Agent, prior: Prior, temperatures: Sequence[float], n: int, rng: np.random.Generator
+) -> float:
+    """The middle one of those temperatures that miss fewest bars, each on `n` compositions drawn for this alone."""
+    asked = bars(-prior.facts["model"]["nll"])
+    found = [measure(agent, prior, n, rng, temperature) for temperature in temperatures]
+    misses = [sum(not bar.met(each[bar.name]) for bar in asked) for each in found]
+    least = [t for t, missed in zip(temperatures, misses, strict=True) if missed == min(misses)]
+    return least[(len(least) - 1) // 2]

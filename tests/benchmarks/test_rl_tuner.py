@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from descant.benchmarks import rl_tuner, rl_tuner_prior, rl_tuner_tables
+from descant.benchmarks import rl_tuner, rl_tuner_prior, rl_tuner_tables, rl_tuner_tuning
 from descant.benchmarks.jobs import Done, Job
 from descant.benchmarks.rl_tuner import RL_TUNER, jobs, tables
 from descant.benchmarks.rl_tuner_bars import BARS, STATISTICS, Bar, bars, missed
@@ -23,7 +23,7 @@ from descant.benchmarks.rl_tuner_measure import compose, draw, measure, real_tun
 from descant.benchmarks.rl_tuner_prior import Prior, given, prior_in
 from descant.benchmarks.rl_tuner_settings import ALONE, BEST, CONTROLLED, CS, FRONTIER, PAPER, near, setting
 from descant.benchmarks.rl_tuner_tables import Model, judged, model, points_of
-from descant.benchmarks.rl_tuner_tuning import POINTS, Curve, options_of, tune_one
+from descant.benchmarks.rl_tuner_tuning import POINTS, Curve, calibrated, options_of, tune_one
 from descant.cli import main
 from descant.errors import DescantError
 from descant.makers import make_agent
@@ -255,6 +255,42 @@ def test_weights_and_temperature_of_a_setting_are_used(prior: Prior) -> None:
     assert bare["reward"] != 0  # reports have all weights at 1
 
 
+def test_a_temperature_is_the_middle_one_of_those_that_miss_fewest_bars(
+    prior: Prior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = bars(-1.0)
+    fine = {bar.name: 0.0 if bar.kind == "within" else bar.limit for bar in asked}
+    lags = {1.0: -0.05, 1.1: -0.03, 1.2: 0.01, 1.3: 0.02, 1.4: 0.04}  # the bar is 0.03
+    seen: list[tuple[int, float]] = []
+
+    def measured(agent: Any, prior: Any, n: int, rng: Any, temperature: float) -> dict[str, float]:
+        seen.append((n, temperature))
+        worse = {"log_p": -9.0} if temperature > 1.25 else {}
+        return fine | {"autocorrelation_2": lags[temperature]} | worse
+
+    monkeypatch.setattr(rl_tuner_tuning, "measure", measured)
+    rng = np.random.default_rng(0)
+    assert calibrated(prior.agent, prior, list(lags), 50, rng) == 1.1
+    assert seen == [(50, temperature) for temperature in lags]
+    assert calibrated(prior.agent, prior, [1.1], 50, rng) == 1.1
+    assert (
+        calibrated(prior.agent, prior, [1.0, 1.3, 1.4], 50, rng) == 1.0
+    )  # all miss something, these two one
+    assert calibrated(prior.agent, prior, [1.4, 1.3], 50, rng) == 1.3
+
+
+def test_a_temperature_is_chosen_on_other_compositions_than_those_reported(
+    prior: Prior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rl_tuner_tuning, "CALIBRATION", 60)
+    said = {"run": prior.path}
+    drawn = tune_one(small() | {"temperature": [0.3, 1.0]}, 0, said, 100, "")
+    assert drawn["temperature"] in (0.3, 1.0)
+    plain = tune_one(small() | {"temperature": drawn["temperature"]}, 0, said, 100, "")
+    assert drawn["samples"] == plain["samples"]
+    assert drawn["reward"] == plain["reward"]
+
+
 @pytest.mark.parametrize("agent", CONTROLLED)
 def test_every_agent_begins_as_the_prior(agent: str, prior: Prior) -> None:
     config = options_of(near(agent, 0.5, 0.5, 1), prior, 3) | {"num_envs": 2}
@@ -295,7 +331,7 @@ def test_settings_are_whole_and_of_agents_that_there_are() -> None:
         assert one["config"].keys() <= kind.Config.__dataclass_fields__.keys()
         weights: Any = make_task("descant/Melody-v0").reward.weights  # type: ignore[attr-defined]
         assert one["weights"].keys() <= weights.keys()
-        assert one["temperature"] > 0
+        assert np.min(one["temperature"]) > 0
         assert one["total_timesteps"] > 0
     assert BEST
     assert set(PAPER) == set(CONTROLLED)
