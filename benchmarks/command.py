@@ -179,6 +179,15 @@ class Bench:
         return 0
 
 
+def _with_suites(told: str) -> str:
+    """The description of a command with the names of all suites, plug-ins' too, before its examples."""
+    before, example, after = told.partition("    Example:")
+    return f"{before}    Suites: {', '.join([*suites.names(), 'speed'])}.\n\n{example}{after}"
+
+
+Bench.__doc__ = _with_suites(Bench.__doc__ or "")
+
+
 @dataclasses.dataclass
 class Report:
     """Write the report of a results folder anew, as HTML and Markdown, or compare two folders of one suite.

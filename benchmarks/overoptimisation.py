@@ -22,18 +22,26 @@ from .overoptimisation_fits import FORMS, Fit, fit_form
 from .overoptimisation_picture import draw
 from .overoptimisation_policies import best_of, learned, point, tilted_to
 from .overoptimisation_report import write_report
-from .overoptimisation_worlds import compare, fit_scores, make_world, proxies_of
+from .overoptimisation_worlds import World, compare, fit_scores, make_world, proxies_of
 from .studies import Study, Table, errors_of, interval
 
-WORLD = {"tokens": 4, "steps": 6, "unary_scale": 0.5, "triple_scale": 0.7}
+WORLD = {
+    "tokens": 4,
+    "steps": 5,
+    "unary_scale": 0.0,
+    "pair_scale": 0.0,
+    "triple_scale": 1.0,
+    "prior_temperature": 0.75,
+}
 FITTED: dict[str, Any] = {
-    "comparisons": 400,
-    "draws": 4,  # sets of comparisons of a world, each with an ensemble of its own
-    "models": 8,
-    "hidden": [64, 64],
+    "comparisons": 300,
+    "draws": 2,  # sets of comparisons of a world, each with an ensemble of its own
+    "models": 5,
+    "hidden": [64],
+    "spread": 7.0,  # of the first weights
     "epochs": 40,
     "batch_size": 64,
-    "learning_rate": 3e-3,
+    "learning_rate": 6e-3,
     "weight_decay": 0.01,
     "penalty": 1.0,
 }
@@ -41,7 +49,7 @@ RL: dict[str, Any] = {
     "coef": "kl_coef",
     "steps": 30_000,
     "num_envs": 256,
-    "n_steps": 6,
+    "n_steps": 5,
     "hidden": [64, 64],
     "critic_hidden": [64, 64],
     "learning_rate": 3e-3,
@@ -51,6 +59,8 @@ RL: dict[str, Any] = {
 }
 AGENT = "ppo"
 CS = (1.0, 0.5, 0.25, 0.1)
+TRAINED = 8  # worlds in which the agent is trained too: the first of those that are asked for
+WORLDS = 60
 LEARNED = ("single", "mean - variance")  # proxies that the agent is trained on, with the most mistakes
 FLIPPED = (0.0, 0.25)
 KLS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
@@ -62,39 +72,59 @@ BAR = "mean - variance"  # the ensemble that must end above the single model
 
 
 def measure_world(
-    seed: int, world: dict[str, Any], fitted: dict[str, Any], rl: dict[str, Any], flipped: list[float]
+    seed: int, world: dict[str, Any], fitted: dict[str, Any], rl: dict[str, Any] | None, flipped: list[float]
 ) -> list[dict[str, Any]]:
     """All curves of a world: a dict for each share of mistakes and proxy, of points [KL, gold, proxy] by way.
 
-    Of several draws of comparisons the points are means; the agent is trained on the first.
+    Of several draws of comparisons the points are means; the agent is trained on the first, where `rl` is given.
     """
-    made, found = make_world(seed, world), []
+    made = make_world(seed, world)
+    chances = [np.random.default_rng([seed, draw]) for _ in flipped for draw in range(fitted["draws"])]
+    shares = np.repeat(flipped, fitted["draws"])
+    asked = [
+        compare(made, fitted["comparisons"], share, chance)
+        for share, chance in zip(shares, chances, strict=True)
+    ]
+    pairs, first = (np.stack(part) for part in zip(*asked, strict=True))
+    scores = fit_scores(made, pairs, first, fitted, seed)
+    found = []
     for share in flipped:
-        draws: dict[str, list[Any]] = {}
-        for draw_number in range(fitted["draws"]):
-            chance = np.random.default_rng([seed, draw_number, round(1000 * share)])
-            pairs, first = compare(made, fitted["comparisons"], share, chance)
-            scores = fit_scores(made, pairs, first, fitted, int(chance.integers(2**31)))
-            for name, proxy in proxies_of(scores, made.log_prior, fitted["penalty"]).items():
-                draws.setdefault(name, []).append(proxy)
-        for name, proxies in draws.items():
-            exact = [
-                [point(tilted_to(made.log_prior, proxy, kl), made, proxy) for kl in KLS] for proxy in proxies
-            ]
-            best = [[point(best_of(n, made.log_prior, proxy), made, proxy) for n in NS] for proxy in proxies]
-            agreed = [float((proxy * made.gold) @ np.exp(made.log_prior)) for proxy in proxies]
-            entry: dict[str, Any] = {"flipped": share, "proxy": name, "correlation": float(np.mean(agreed))}
-            entry |= {EXACT: np.mean(exact, axis=0).tolist(), BEST: np.mean(best, axis=0).tolist()}
-            if name in LEARNED and share == max(flipped):
+        draws = [proxies_of(own, made.log_prior, fitted["penalty"]) for own in scores[shares == share]]
+        for name in PROXIES:
+            proxies = np.stack([draw[name] for draw in draws])
+            entry = {"flipped": share, "proxy": name, **curves_of(made, proxies)}
+            if rl is not None and name in LEARNED and share == max(flipped):
                 entry[AGENT] = learned(made, proxies[0], CS, AGENT, rl, seed)
             found.append(entry)
     return found
 
 
+def curves_of(world: World, proxies: Floats) -> dict[str, Any]:
+    """Points by way, means over proxies float[D, S], and how far these agree with gold under the prior."""
+    exact = [
+        [point(policy, world, proxy) for policy in policies]
+        for policies, proxy in zip(tilted_to(world.log_prior, proxies, KLS), proxies, strict=True)
+    ]
+    best = [[point(best_of(n, world.log_prior, proxy), world, proxy) for n in NS] for proxy in proxies]
+    agreed = (proxies * world.gold) @ np.exp(world.log_prior)
+    return {
+        "correlation": float(agreed.mean()),
+        EXACT: np.mean(exact, axis=0).tolist(),
+        BEST: np.mean(best, axis=0).tolist(),
+    }
+
+
 def jobs(seeds: Sequence[int]) -> list[Job]:
-    """A world a seed."""
-    shared = {"world": WORLD, "fitted": FITTED, "rl": RL, "flipped": list(FLIPPED)}
-    return [Job(f"world {seed}", f"{__name__}:measure_world", {"seed": seed, **shared}) for seed in seeds]
+    """A world a seed; those with an agent to train first."""
+    shared = {"world": WORLD, "fitted": FITTED, "flipped": list(FLIPPED)}
+    return [
+        Job(
+            f"world {seed}",
+            f"{__name__}:measure_world",
+            {"seed": seed, "rl": RL if number < TRAINED else None, **shared},
+        )
+        for number, seed in enumerate(seeds)
+    ]
 
 
 def tables(done: list[Done], out: Path) -> list[Table]:
@@ -187,5 +217,5 @@ def spread(found: tuple[float, float, float]) -> str:
     return f"{mean:.3f} ± {(high - low) / 2:.3f}"
 
 
-OVER_OPTIMISATION = Study("over-optimisation", jobs, tables)
+OVER_OPTIMISATION = Study("over-optimisation", jobs, tables, seeds=WORLDS)
 """Gold reward against proxy over KL: exact tilting, best of n and ppo; single reward models and ensembles."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from descant.registry import tasks
+from descant.reward_models.stacked import StackedMLP
 from descant.tasks import Floats, Ints
 
 ENV = "descant/Tokens-v0"
@@ -60,48 +59,47 @@ def compare(world: World, comparisons: int, flipped: float, rng: np.random.Gener
 
 
 def fit_scores(world: World, pairs: Ints, first: Floats, config: Mapping[str, Any], seed: int) -> Floats:
-    """Scores float[M, S] of all sequences by M reward models, Bradley-Terry on the same comparisons.
+    """Scores float[D, M, S] of all sequences by M reward models for each of D sets of comparisons, int[D, K, 2].
 
-    A model has two layers above the one-hot sequence; models differ in their first weights and in the order of what
-    they learn from. All are fitted side by side, for a fixed number of epochs.
+    Bradley-Terry; hidden layers above the one-hot sequence. The models of a set differ in their first weights,
+    `spread` times as wide as is usual so that they also differ about what was never compared, and in the order of
+    what they learn from. All are fitted side by side, for a fixed number of epochs.
     """
     generator = torch.Generator().manual_seed(seed)
     seen = torch.nn.functional.one_hot(torch.as_tensor(world.sequences), world.task.tokens)
     seen = seen.flatten(1).float()
-    weights = _first_weights(config["models"], (seen.shape[1], *config["hidden"], 1), generator)
+    sets, models = len(pairs), config["models"]
+    net = _first_models(sets * models, (seen.shape[1], *config["hidden"], 1), config["spread"], seed)
     adam = torch.optim.AdamW(
-        weights, lr=config["learning_rate"], weight_decay=config["weight_decay"], fused=True
+        net.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"], fused=True
     )
-    sides, said = torch.as_tensor(pairs), torch.as_tensor(first, dtype=torch.float32)
+    sides = torch.as_tensor(pairs).repeat_interleave(models, dim=0)
+    said = torch.as_tensor(first, dtype=torch.float32).repeat_interleave(models, dim=0)
+    each = torch.arange(len(said))[:, None]
     for _ in range(config["epochs"]):
-        order = torch.rand(config["models"], len(said), generator=generator).argsort(dim=1)
-        for begin in range(0, len(said), config["batch_size"]):
-            rows = order[:, begin : begin + config["batch_size"]]
-            scores = _forward(weights, seen[sides[rows].flatten(1)]).view(*rows.shape, 2)
+        order = torch.rand(said.shape, generator=generator).argsort(dim=1)
+        for rows in torch.split(order, config["batch_size"], dim=1):
+            scores = net(seen[sides[each, rows].flatten(1)]).view(*rows.shape, 2)
             gap = scores[..., 0] - scores[..., 1]
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(gap, said[rows])
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(gap, said[each, rows])
             adam.zero_grad()
-            (loss * config["models"]).backward()
+            total = loss * len(said)  # models share no weights: each has its own step
+            total.backward()  # type: ignore[no-untyped-call]
             adam.step()
     with torch.inference_mode():
-        found: Floats = _forward(weights, seen.expand(config["models"], *seen.shape)).double().numpy()
-    return found
+        found: Floats = net(seen.expand(len(said), *seen.shape))[..., 0].double().numpy()
+    return found.reshape(sets, models, -1)
 
 
-def _first_weights(models: int, sizes: tuple[int, ...], generator: torch.Generator) -> list[Tensor]:
-    """Matrices [M, in, out], each followed by its biases [M, 1, out]."""
-    found = []
-    for before, after in pairwise(sizes):
-        matrix = torch.randn(models, before, after, generator=generator) * (2 / before) ** 0.5
-        found += [matrix.requires_grad_(), torch.zeros(models, 1, after, requires_grad=True)]
-    return found
-
-
-def _forward(weights: list[Tensor], seen: Tensor) -> Tensor:
-    """Scores float[M, B] of float[M, B, columns]."""
-    for layer in range(0, len(weights), 2):
-        seen = torch.baddbmm(weights[layer + 1], seen.relu() if layer else seen, weights[layer])
-    return seen[..., 0]
+def _first_models(models: int, sizes: tuple[int, ...], spread: float, seed: int) -> StackedMLP:
+    """Networks with first weights `spread` times as wide as torch's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = StackedMLP(models, sizes)
+    with torch.no_grad():
+        for weight in net.weights:
+            weight.mul_(spread)
+    return net
 
 
 def proxies_of(scores: Floats, log_prior: Floats, penalty: float) -> dict[str, Floats]:

@@ -27,6 +27,8 @@ from descant.benchmarks.overoptimisation import (
     OVER_OPTIMISATION,
     PROXIES,
     RL,
+    TRAINED,
+    curves_of,
     jobs,
     measure_world,
     tables,
@@ -53,7 +55,9 @@ from descant.makers import make_agent
 from descant.shells import TaskVectorEnv
 
 TINY = {"tokens": 3, "steps": 3}
-FAST: dict[str, Any] = {**FITTED, "models": 3, "hidden": [16], "epochs": 20, "comparisons": 200, "draws": 1}
+FAST: dict[str, Any] = {
+    **FITTED, "models": 3, "hidden": [16], "spread": 2.0, "epochs": 40, "comparisons": 200, "draws": 2
+}  # fmt: skip
 
 
 # Worlds and proxies.
@@ -86,13 +90,26 @@ def test_comparisons_are_of_the_prior_and_flipped_as_often_as_said(flipped: floa
 def test_models_learn_the_gold_reward_and_differ() -> None:
     world = make_world(1, TINY)
     pairs, first = compare(world, 2000, 0.0, np.random.default_rng(0))
-    scores = standardised(fit_scores(world, pairs, first, FAST, 5), world.log_prior)
+    both = np.stack([pairs, pairs]), np.stack([first, 1 - first])
+    scores = standardised(fit_scores(world, *both, FAST, 5), world.log_prior)
     agreed = (scores * world.gold) @ np.exp(world.log_prior)
-    assert scores.shape == (3, 27)
-    assert agreed.min() > 0.9
-    assert np.abs(scores[0] - scores[1]).max() > 0.01
-    again = fit_scores(world, pairs, first, FAST, 5)
+    assert scores.shape == (2, 3, 27)
+    assert agreed[0].min() > 0.9
+    assert agreed[1].max() < -0.9  # each set of comparisons has models of its own
+    assert np.abs(scores[0, 0] - scores[0, 1]).max() > 0.01
+    again = fit_scores(world, *both, FAST, 5)
     np.testing.assert_array_equal(standardised(again, world.log_prior), scores)
+
+
+def test_models_with_wider_first_weights_differ_more() -> None:
+    world = make_world(1, TINY)
+    pairs, first = compare(world, 30, 0.0, np.random.default_rng(0))
+    found = []
+    for spread in (1.0, 5.0):
+        config = {**FAST, "spread": spread}
+        scores = standardised(fit_scores(world, pairs[None], first[None], config, 5), world.log_prior)
+        found.append(float(scores[0].std(axis=0).mean()))
+    assert found[1] > 1.2 * found[0]
 
 
 def test_proxies_by_hand() -> None:
@@ -121,12 +138,19 @@ def test_the_tilted_prior_is_the_exact_kl_optimum_of_the_listed_task() -> None:
 
 
 def test_tilting_reaches_the_kl_that_is_asked_for() -> None:
-    world = make_world(2, TINY)
-    for kl in (0.1, 1.0, 2.0):
-        found = point(tilted_to(world.log_prior, world.gold, kl), world, 2 * world.gold)
-        assert found[0] == pytest.approx(kl, abs=1e-6)
-        assert found[2] == pytest.approx(2 * found[1])
-    sharpest = tilted_to(world.log_prior, world.gold, 1e3)
+    world = make_world(2, {**TINY, "prior_temperature": 0.3})
+    heavy = standardised(np.exp(3 * np.random.default_rng(1).normal(size=27)), world.log_prior)
+    proxies, kls = np.stack([world.gold, heavy, -heavy]), (1e-6, 0.1, 1.0, 2.0)
+    for policies, proxy in zip(tilted_to(world.log_prior, proxies, kls), proxies, strict=True):
+        for policy, kl in zip(policies, kls, strict=True):
+            reached = point(policy, world, 2 * proxy)
+            limit = -np.logaddexp.reduce(world.log_prior[proxy == proxy.max()])
+            assert reached[0] == pytest.approx(min(kl, limit), rel=1e-6, abs=1e-9)
+            tilts = (policy - world.log_prior)[:, None] - (policy - world.log_prior)
+            gaps = proxy[:, None] - proxy
+            c = gaps[0, 1] / tilts[0, 1]
+            np.testing.assert_allclose(tilts * c, gaps, atol=1e-6 * np.abs(gaps).max())
+    sharpest = tilted_to(world.log_prior, world.gold[None], [1e3])[0, 0]
     assert point(sharpest, world, world.gold)[0] == pytest.approx(
         -world.log_prior[world.gold.argmax()], abs=1e-3
     )
@@ -190,6 +214,15 @@ def test_a_world_is_measured_whole() -> None:
         proxy = np.array(entry[EXACT])[:, 2]
         assert (np.diff(proxy) > -1e-6).all()
     assert np.shape(found[4][AGENT]) == (len(CS), 3)
+    assert measure_world(0, TINY, FAST, None, [0.25])[0].keys() == found[1].keys()
+
+
+def test_points_are_means_over_the_draws_of_comparisons() -> None:
+    world = make_world(2, TINY)
+    proxies = standardised(np.random.default_rng(0).normal(size=(2, 27)), world.log_prior)
+    both, apart = curves_of(world, proxies), [curves_of(world, proxy[None]) for proxy in proxies]
+    for way in (EXACT, BEST, "correlation"):
+        np.testing.assert_allclose(both[way], np.mean([one[way] for one in apart], axis=0))
 
 
 def worlds(end: float = -0.5, above: float = 0.4, n: int = 4) -> list[Done]:
@@ -263,3 +296,5 @@ def test_it_is_listed_and_has_a_job_a_world() -> None:
     assert suites.get("over-optimisation") is OVER_OPTIMISATION
     assert len({job.key for job in jobs(range(3))}) == 3
     assert json.loads(json.dumps(jobs(range(1))[0].arguments)) == jobs(range(1))[0].arguments
+    many = jobs(range(100, 112))
+    assert [job.arguments["rl"] is not None for job in many] == [True] * TRAINED + [False] * (12 - TRAINED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scipy import stats
 from descant.benchmarks.jobs import Done, Job
 from descant.benchmarks.studies import Study, Table, interval, markdown, run_study
 from descant.cli import main
+from descant.registry import suites
 
 
 def _jobs(seeds: Sequence[int]) -> list[Job]:
@@ -69,3 +71,10 @@ def test_the_interval_is_the_one_of_t() -> None:
     assert mean == pytest.approx(7 / 3)
     assert math.isnan(interval([1.0])[1])
     assert math.isnan(interval([])[0])
+
+
+def test_help_names_every_suite(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--help"]) == 0
+    told = re.search(r"Suites: (.*?)\.\s", capsys.readouterr().out, re.DOTALL)
+    assert told
+    assert set(re.split(r",\s+", told[1])) == {*suites.names(), "speed"}
