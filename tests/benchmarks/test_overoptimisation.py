@@ -214,6 +214,7 @@ def test_a_world_is_measured_whole() -> None:
         proxy = np.array(entry[EXACT])[:, 2]
         assert (np.diff(proxy) > -1e-6).all()
     assert np.shape(found[4][AGENT]) == (len(CS), 3)
+    assert found[0]["correlation"] > found[4]["correlation"] + 0.02
     assert measure_world(0, TINY, FAST, None, [0.25])[0].keys() == found[1].keys()
 
 
