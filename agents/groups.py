@@ -179,11 +179,22 @@ class GroupAgent(KeepingAgent):
         record["episodes_kept"] = float(kept.mean())
         record["length"] = float(rollout.valid.sum(axis=0).mean())
         if not kept.any():
-            return record
+            return record | self._keeping_step()
         used = dataclasses.replace(rollout, valid=rollout.valid & kept)
         columns["advantages"] = np.tile(advantages, (len(rollout.rewards), 1))
         columns["weights"] = self.step_weights(used.valid)
         return record | self._descend(used, columns)
+
+    def _keeping_step(self) -> dict[str, float]:
+        """A step down the penalty and the references' cross-entropy alone, where there are such."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        record = self.add_penalty()
+        if record:
+            record["grad_norm"] = self.clip(list(self.networks.values()))
+            for optimizer in self.optimizers.values():
+                optimizer.step()
+        return record
 
     def _descend(self, rollout: Rollout, columns: dict[str, Any]) -> dict[str, float]:
         """Epochs over the rollout; means over all gradient steps."""

@@ -125,7 +125,7 @@ class Control:
                 "The prior gives no chance to an action that is allowed, so the KL to it is infinite: take a prior "
                 "with the environment's own mask, or one that leaves every allowed action a chance."
             )
-        out = np.zeros((*valid.shape, found.shape[-1]))
+        out = np.zeros((*valid.shape, found.shape[-1]), found.dtype)
         out[valid] = np.where(allowed, found, MASKED)
         return out
 
@@ -189,7 +189,7 @@ def _cached_log_probs(network: Network, rollout: Rollout) -> Floats:
     with torch.inference_mode():
         logits = network.valid_outputs(to_tensor(rollout.observations), starts, valid)["policy"].cpu()
         log_probs = masked_log_softmax(logits, masks).numpy()
-    found = np.zeros((*rollout.valid.shape, log_probs.shape[-1]))
+    found = np.zeros((*rollout.valid.shape, log_probs.shape[-1]), log_probs.dtype)
     found[rollout.valid] = log_probs
     return found
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from descant.control import policy_log_probs
 from descant.errors import DescantError
 from descant.makers import make_agent
 from descant.references import MOST, References, reference_loss
@@ -107,6 +108,20 @@ def test_agents_learn_references_by_it(name: str) -> None:
     agent = make_agent(name, made, **GRU, **ROWS[name], xent_coef=1.0, learning_rate=0.01)
     records = [r["reference_nll"] for r in records_of(agent, 2000) if "reference_nll" in r]
     assert np.mean(records[-3:]) < records[0] - 0.4
+
+
+@pytest.mark.parametrize("xent_coef", [0.0, 1.0])
+def test_references_are_learned_where_every_group_is_dropped(xent_coef: float) -> None:
+    options: dict[str, Any] = {**GRU, "group_size": 4, "drop_equal": True, "xent_coef": xent_coef}
+    agent: Any = make_agent("grpo", env(8), **options, learning_rate=0.01)
+    rollout = agent.collector.episodes(agent.actor(), seed=5, options={"group_size": 4})
+    rollout.rewards[:] = 0
+    before = weights_of(agent)
+    log_policy = policy_log_probs(agent.networks["policy"], rollout)
+    nll = [agent.update(rollout, log_policy).get("reference_nll", 0.0) for _ in range(8)]
+    same = all(torch.equal(value, weights_of(agent)[key]) for key, value in before.items())
+    assert same == (not xent_coef)
+    assert nll[-1] < nll[0] - 0.1 if xent_coef else nll == [0.0] * 8
 
 
 def test_many_references_are_drawn_from() -> None:
