@@ -14,7 +14,8 @@ import gymnasium
 import torch
 from safetensors.torch import save_file
 
-from descant import parallel
+from descant import cli, parallel
+from descant.errors import DescantError
 from descant.makers import make_agent
 
 TOKENS = ("descant/Tokens-v0", {"tokens": 4, "steps": 4, "seed": 3})
@@ -36,7 +37,12 @@ CASES: dict[str, tuple[Any, str, dict[str, Any], int]] = {
     "ppo": (TOKENS, "ppo", FLAT | NEAR | {"n_steps": 6, "minibatch_size": 37, "target_kl": 0.01}, 16),
     "ppo, shared": (TOKENS, "ppo", {"hidden": (8,), "shared": True, "n_steps": 6, "minibatch_size": 50}, 16),
     "ppo, lstm": (TOKENS, "ppo", LSTM | {"n_steps": 6, "minibatch_size": 40}, 16),
-    "ppo, gru": (WORDS, "ppo", GRU | {"critic_hidden": (8, 16), "n_steps": 5, "minibatch_size": 20}, 6),
+    "ppo, gru": (
+        WORDS,
+        "ppo",
+        GRU | {"critic_hidden": (8, 16), "n_steps": 5, "minibatch_size": 20, "n_epochs": 2},
+        6,
+    ),
     "actor-critic": (TOKENS, "actor-critic", FLAT | NEAR | {"n_steps": 6}, 16),
     "actor-critic, lstm": (TOKENS, "actor-critic", LSTM | {"n_steps": 3}, 16),
     "actor-critic, references": (
@@ -48,7 +54,8 @@ CASES: dict[str, tuple[Any, str, dict[str, Any], int]] = {
     "bc": (TOKENS, "bc", {"hidden": (8,), "episodes": 30, "batch_size": 7}, 16),
     "bc, gru": (WORDS, "bc", GRU | {"batch_size": 5, "label_smoothing": 0.1, "data": "shown"}, 1),
 }
-UPDATES = 4
+UPDATES = 3
+DIED = 3
 
 
 class Records(list[dict[str, float]]):
@@ -83,12 +90,9 @@ def free_port() -> int:
 
 
 def launch(code: list[str], world: int = 2) -> list[subprocess.CompletedProcess[str]]:
-    """Run Python with these arguments in every rank, as torchrun does; what came of each."""
-    shared = os.environ | {
-        "WORLD_SIZE": str(world),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    }
+    """Run Python with these arguments in every rank, almost as torchrun does; what came of each."""
+    ports = [str(free_port()) for _ in range(3)]
+    shared = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "PORTS": " ".join(ports)}
     ranks = [
         subprocess.Popen(
             [sys.executable, *code],
@@ -106,14 +110,48 @@ def launch(code: list[str], world: int = 2) -> list[subprocess.CompletedProcess[
     ]
 
 
+def pretraining(out: Path) -> list[str]:
+    """The command that pretrains a small model."""
+    data = [
+        "--set",
+        "size=64",
+        "max_words=8",
+        "--total-timesteps",
+        "900",
+        "--batch-size",
+        "10",
+        "--no-progress",
+    ]
+    form = ["--model", "gru", "--hidden", "8", "16", "--dropout", "0", "--precision", "float32"]
+    return ["pretrain", WORDS[0], *data, *form, "--scheduled-sampling", "0.3", "--out", str(out)]
+
+
+def going_on(run: Path) -> list[str]:
+    """The command that goes on with a run."""
+    return ["train", "--no-progress", "--total-timesteps", "300", "--resume", str(run)]
+
+
 def main(folder: Path) -> None:
-    """One rank, which trains all cases one after another and writes what came of each."""
+    """One rank: runs two commands, trains all cases one after another and writes what came of each; the second dies."""
+    ports = iter(os.environ["PORTS"].split())  # each time that ranks meet wants its own
+    os.environ["MASTER_PORT"] = next(ports)
+    assert cli.main(going_on(folder / "one")) == 0
+    os.environ["MASTER_PORT"] = next(ports)
+    assert cli.main(pretraining(folder / "words two")) == 0
+    os.environ["MASTER_PORT"] = next(ports)
     with parallel.joined() as found:
         said: dict[str, Any] = {"told": parallel.told(lambda: f"rank {found.rank} says ä")}
         for case in CASES:
             weights, said[case] = trained(case, folder)
             save_file({k: v.contiguous() for k, v in weights.items()}, folder / f"{case} {found.rank}")
         (folder / f"records {found.rank}").write_text(json.dumps(said))
+        parallel.any_of(False)
+        if found.rank:
+            os._exit(DIED)
+        try:
+            parallel.any_of(False)
+        except DescantError as error:
+            sys.exit(str(error))
 
 
 if __name__ == "__main__":
