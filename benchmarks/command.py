@@ -16,6 +16,7 @@ from descant.commands.output import print_json
 from descant.errors import DescantError, did_you_mean
 from descant.registry import suites
 
+from .executors import Executor, check_executor
 from .specs import Suite
 from .studies import Study, as_json, print_table, run_study
 from .suite_files import is_file, load_suite
@@ -46,7 +47,11 @@ class Bench:
     out: Path | None = None
     """Results folder; by default results/SUITE."""
     workers: int = 2
-    """Training processes at a time, one thread each."""
+    """Runs at a time, one thread each."""
+    executor: str = "local"
+    """Where runs are made: local (processes), ray or slurm (docs/suites.md)."""
+    address: str | None = None
+    """The Ray cluster: HOST:PORT or auto. Without it, Ray is started here."""
     seeds: int | None = None
     """How many seeds, from 0, if not the suite's own."""
     only: str | None = None
@@ -78,10 +83,12 @@ class Bench:
             known = [*suites.names(), "speed"]
             raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, known)}")
         at_least(1, workers=self.workers, seeds=self.seeds)
+        executor = Executor(self.executor, self.address)
+        check_executor(executor)
         suite = load_suite(self.suite) if is_file(self.suite) else suites.get(self.suite)
         self._options(getattr(suite, "options", ()))
         try:
-            code = self._study(suite) if isinstance(suite, Study) else self._suite(suite)
+            code = self._study(suite, executor) if isinstance(suite, Study) else self._suite(suite, executor)
             return self._upload(suite.name, code) if self.wandb_sync else code
         except KeyboardInterrupt:
             print(
@@ -115,13 +122,13 @@ class Bench:
         print_json([dataclasses.asdict(row) for row in rows]) if self.json else print_speed(rows)
         return 0 if all(row.met for row in rows) else 1
 
-    def _study(self, study: Study) -> int:
+    def _study(self, study: Study, executor: Executor) -> int:
         if self.only or self.dry_run:
             raise DescantError(
                 f"{study.name} is a study, which takes no --only and no --dry-run: leave them out."
             )
         out = self.out or Path("results") / study.name
-        tables = run_study(study, out, self.seeds, self.workers, **self._options(study.options))
+        tables = run_study(study, out, self.seeds, self.workers, executor, **self._options(study.options))
         if self.json:
             print_json(as_json(tables))
         else:
@@ -129,7 +136,7 @@ class Bench:
                 print_table(table)
         return 0 if all(table.met and not table.failed for table in tables) else 1
 
-    def _suite(self, suite: Suite) -> int:
+    def _suite(self, suite: Suite, executor: Executor) -> int:
         from .checks import check, only
         from .report import write_report
         from .results import evaluate_suite
@@ -146,7 +153,7 @@ class Bench:
             suite = dataclasses.replace(suite, entries=only(suite, self.only))
         if self.dry_run:
             return self._matrix(suite, out)
-        trained = train_all(runs_of(suite), out, self.workers)
+        trained = train_all(runs_of(suite), out, self.workers, executor)
         results = evaluate_suite(suite, trained, out)
         report = write_report(results, out)
         if self.wandb_sync:
@@ -240,6 +247,8 @@ def _again(bench: Bench, name: str) -> str:
     prior = "" if bench.prior is None else f" --prior {bench.prior}"
     prior += "" if bench.data is None else f" --data {bench.data}"
     prior += "" if bench.only is None else f" --only '{bench.only}'"
+    prior += "" if bench.executor == "local" else f" --executor {bench.executor}"
+    prior += "" if bench.address is None else f" --address {bench.address}"
     return f"descant bench {bench.suite} --out {bench.out or Path('results') / name}{seeds}{prior}"
 
 

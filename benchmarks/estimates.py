@@ -16,7 +16,7 @@ from descant.commands.train import make_env
 from descant.registry import agents
 
 from .results import evaluate_entry
-from .runner import POLL_SECONDS, is_done, last_step
+from .runner import is_done, last_step
 from .specs import Entry, RunSpec, Suite, runs_of
 
 TRIAL_SECONDS = 4.0
@@ -38,11 +38,12 @@ def matrix(suite: Suite, out: Path, workers: int) -> tuple[list[dict[str, Any]],
             kind = repr(spec.entry)
             if left and kind not in rates:
                 rates[kind] = steps_a_second(spec)
-            seconds = start + left / rates[kind] + POLL_SECONDS if left else 0.0
+            seconds = left / rates[kind] if left else 0.0
             rows.append({"agent": spec.entry.agent, "seed": spec.seed, "folder": str(spec.folder(out)),
                          "steps": spec.entry.total_timesteps, "seconds": seconds})  # fmt: skip
         tests = len(rows) + sum(not entry.total_timesteps for entry in suite.entries)
-        return rows, makespan([row["seconds"] for row in rows], workers) + tests * _test_seconds(suite)
+        training = makespan([row["seconds"] for row in rows], workers)
+        return rows, (start + training if training else 0.0) + tests * _test_seconds(suite)
     finally:
         torch.set_num_threads(threads)
 

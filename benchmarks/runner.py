@@ -1,18 +1,20 @@
-"""Train what a suite asks for: one process a run, two at a time; what is done is skipped, what was cut resumed."""
+"""Train what a suite asks for, by an executor: what is done is skipped, what was cut resumed."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from descant.agent import make_config
+from descant.cli import main
 from descant.errors import DescantError
 from descant.registry import agents
 from descant.runs.checkpoints import load_checkpoint
@@ -20,10 +22,13 @@ from descant.runs.folders import RunFolder
 from descant.runs.metrics import read_metrics
 
 from .board import Board
+from .executors import LOCAL, Executor, execute
 from .specs import RunSpec
+from .work import Done, Job
 
-POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 60.0  # for workers to save after Ctrl-C
+WORK = f"{__name__}:train_run"
+WAIT_SECONDS = 0.5  # between looks at a run that another process is writing
+TOLD = 4000  # characters of what a failed run printed
 
 
 @dataclass(frozen=True)
@@ -35,64 +40,78 @@ class Trained:
     error: str | None = None
 
 
-def train_all(specs: Sequence[RunSpec], out: Path, workers: int = 2) -> list[Trained]:
-    """Train every run that is not done yet. Raises KeyboardInterrupt once the workers have saved.
+def train_all(
+    specs: Sequence[RunSpec], out: Path, workers: int = 2, executor: Executor = LOCAL
+) -> list[Trained]:
+    """Train every run that is not done yet. On Ctrl-C, KeyboardInterrupt comes once local workers have saved.
 
     A run that fails is reported, not dropped, and does not stop the others.
     """
     _writable(out)
-    waiting = [spec for spec in specs if not is_done(spec, out)]
-    failed: dict[RunSpec, str] = {}
-    running: dict[RunSpec, subprocess.Popen[bytes]] = {}
-    with Board([(label(s), s.entry.total_timesteps) for s in specs]) as board:
-        try:
-            while waiting or running:
-                while spec := _next(waiting, out, workers - len(running)):
-                    if is_done(spec, out):  # by a process that is not ours
-                        continue
-                    try:
-                        _begin(spec, out)
-                    except DescantError as error:
-                        failed[spec] = str(error)
-                        continue
-                    running[spec] = _start(spec, out)
-                for spec, process in list(running.items()):
-                    if process.poll() is not None:
-                        del running[spec]
-                        if process.returncode != 0:
-                            failed[spec] = _log(spec, out).read_text(errors="replace")[-4000:]
-                for i, spec in enumerate(specs):
-                    board.update(i, last_step(spec.folder(out)))
-                time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:
-            _stop(running)
-            raise
-    return [Trained(s, s.folder(out), failed.get(s)) for s in specs]
+    failed: dict[str, str] = {}
+    jobs: list[Job] = []
+    for spec in specs:
+        if not is_done(spec, out):
+            try:
+                _begin(spec, out)
+                jobs.append(_job(spec, out))
+            except DescantError as error:
+                failed[spec.folder(out).name] = str(error)
+    with (
+        contextlib.closing(execute(jobs, out, workers, executor)) as results,
+        Board([(label(s), s.entry.total_timesteps) for s in specs]) as board,
+    ):
+        for done in results:
+            if done is not None and (done.error or done.value):
+                failed[done.job.title] = _told(done, out)
+            for i, spec in enumerate(specs):
+                board.update(i, last_step(spec.folder(out)))
+    return [Trained(s, s.folder(out), failed.get(s.folder(out).name)) for s in specs]
 
 
-def _next(waiting: list[RunSpec], out: Path, places: int) -> RunSpec | None:
-    """Take the next run off the list, if there is a place for it.
+def train_run(folder: str) -> int:
+    """Train a run to its end, printing to its log; the exit status of `descant train`.
 
-    A run that another process is writing, left over from a benchmark that was killed, takes one of the places and
-    is asked for again later.
+    A run that another process is writing, left over from a benchmark that was killed, is waited for.
     """
-    taken = {spec: _is_taken(spec, out) for spec in waiting}
-    free = [spec for spec in waiting if not taken[spec]]
-    if not free or places - sum(taken.values()) < 1:
-        return None
-    waiting.remove(free[0])
-    return free[0]
+    run = Path(folder)
+    wanted = RunFolder.open(run).config["total_timesteps"]
+    while is_taken(run):
+        time.sleep(WAIT_SECONDS)
+    if has_reached(run, wanted):
+        return 0
+    with printed_to(run.parents[1] / "logs" / f"{run.name}.txt"):
+        try:
+            return main(["train", "--resume", folder, "--no-progress"])
+        except Exception:
+            traceback.print_exc()
+            return 1
 
 
-def _is_taken(spec: RunSpec, out: Path) -> bool:
+def is_taken(folder: Path) -> bool:
     """Whether another process is writing the run."""
-    if not (spec.folder(out) / "config.json").exists():
-        return False
     try:
-        with RunFolder.open(spec.folder(out)).lock():
+        with RunFolder.open(folder).lock():
             return False
     except DescantError:
         return True
+
+
+@contextlib.contextmanager
+def printed_to(log: Path) -> Iterator[None]:
+    """Print to a file what the body prints, libraries beneath Python too; warnings are not printed."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(log.open("w", buffering=1, encoding="utf-8"))
+        for number in (1, 2):
+            before = os.dup(number)
+            stack.callback(os.close, before)
+            stack.callback(os.dup2, before, number)
+            os.dup2(file.fileno(), number)
+        stack.enter_context(contextlib.redirect_stdout(file))
+        stack.enter_context(contextlib.redirect_stderr(file))
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
+        yield
 
 
 def label(spec: RunSpec) -> str:
@@ -102,13 +121,18 @@ def label(spec: RunSpec) -> str:
 
 def is_done(spec: RunSpec, out: Path) -> bool:
     """Whether the run has reached its end. DescantError where its checkpoint is broken."""
-    if not (spec.folder(out) / "config.json").exists():
+    return has_reached(spec.folder(out), spec.entry.total_timesteps)
+
+
+def has_reached(folder: Path, total_timesteps: int) -> bool:
+    """Whether the run in a folder has come so far."""
+    if not (folder / "config.json").exists():
         return False
-    run = RunFolder.open(spec.folder(out))
+    run = RunFolder.open(folder)
     if not run.has_checkpoint("last"):
         return False
     steps: int = load_checkpoint(run.checkpoint_path("last")).state["num_timesteps"]
-    return steps >= spec.entry.total_timesteps
+    return steps >= total_timesteps
 
 
 def last_step(folder: Path) -> int:
@@ -160,27 +184,15 @@ def _begin(spec: RunSpec, out: Path) -> None:
     )
 
 
-def _start(spec: RunSpec, out: Path) -> subprocess.Popen[bytes]:
-    with _log(spec, out).open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "descant", "train", "--resume", str(spec.folder(out)), "--no-progress"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-        )
+def _job(spec: RunSpec, out: Path) -> Job:
+    name = spec.folder(out).name
+    return Job(name, WORK, {}, shares=str(spec.folder(Path())), files=(f"logs/{name}.txt",))
 
 
-def _log(spec: RunSpec, out: Path) -> Path:
-    return out / "logs" / f"{spec.folder(out).name}.txt"
-
-
-def _stop(running: dict[RunSpec, subprocess.Popen[bytes]]) -> None:
-    """Ask the workers to save and leave (a terminal's Ctrl-C has asked them already), and wait for it."""
-    for process in running.values():
-        process.terminate()
-    for process in running.values():
-        try:
-            process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
+def _told(done: Done, out: Path) -> str:
+    """The end of what a failed run printed, and what became of its worker."""
+    try:
+        printed = (out / "logs" / f"{done.job.title}.txt").read_text(errors="replace")
+    except OSError:
+        printed = ""
+    return (printed[-TOLD:] + (done.trace or done.error)) or "it was stopped before its end"

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from descant.files import write_atomically
 
+from .executors import LOCAL, Executor
 from .jobs import Done, Job, run_jobs
 from .statistics import interval as interval  # studies take it from here
 
@@ -45,19 +47,24 @@ class Study:
 
 
 def run_study(
-    study: Study, out: Path, seeds: int | None = None, workers: int = 2, **options: Any
+    study: Study,
+    out: Path,
+    seeds: int | None = None,
+    workers: int = 2,
+    executor: Executor = LOCAL,
+    **options: Any,
 ) -> list[Table]:
     """Run what is not done yet; the tables, also written to out/NAME.md and out/NAME.json."""
     jobs = study.jobs(range(study.seeds if seeds is None else seeds), **options)
-    tables = study.tables(run_jobs(jobs, out, workers), out)
+    tables = study.tables(run_jobs(jobs, out, workers, executor), out)
     write_atomically(out / f"{study.name}.md", "\n\n".join(map(markdown, tables)).encode() + b"\n")
     write_atomically(out / f"{study.name}.json", (json.dumps(as_json(tables), indent=1) + "\n").encode())
     return tables
 
 
 def errors_of(done: Sequence[Done]) -> tuple[str, ...]:
-    """A line for each job that failed."""
-    return tuple(f"{d.job.title}: {d.error}" for d in done if d.error)
+    """What each job that failed says: a line, and the traceback below it."""
+    return tuple(f"{d.job.title}: {d.error}\n{d.trace}".rstrip() for d in done if d.error)
 
 
 def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -79,7 +86,7 @@ def markdown(table: Table) -> str:
     lines = [f"### {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
     lines += [_line(row) for row in table.rows]
     if table.failed:
-        lines += ["", *(f"- failed: {failure}" for failure in table.failed)]
+        lines += ["", *(f"- failed: {_below(failure)}" for failure in table.failed)]
     return "\n".join(lines)
 
 
@@ -98,6 +105,12 @@ def print_table(table: Table) -> None:
         print(f"failed: {failure}")
     for file in table.files:
         print(file)
+
+
+def _below(failure: str) -> str:
+    """A failure as an item of a list, its traceback as code in it."""
+    line, _, trace = failure.partition("\n")
+    return line + (f"\n\n{indent(trace, ' ' * 6)}" if trace else "")
 
 
 def _line(cells: Sequence[str]) -> str:

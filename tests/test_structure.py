@@ -162,7 +162,7 @@ def undeclared(root: Path) -> set[str]:
     by_module = packages_distributions()
     config = read_setup(root)
     extras = config["options.extras_require"]
-    optional = "".join(extras.get(name, "") for name in ("bench", "corpora", "label"))
+    optional = "".join(extras.get(name, "") for name in ("bench", "corpora", "ray", "slurm", "label"))
     required = config["options"]["install_requires"] + optional
     declared = {plain(re.split(r"[<>=!~\[ ]", line)[0]) for line in required.split("\n") if line}
     modules = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -42,3 +43,42 @@ def sleep(seconds: float) -> float:
 def told(folder: str, value: int) -> list[object]:
     """What it was told."""
     return [folder, value]
+
+
+def odd() -> complex:
+    """What JSON has no word for."""
+    return 1j
+
+
+def chat() -> str:
+    """Says something, beneath Python too, and listens: what it heard."""
+    print("hello")
+    os.system("echo hello")
+    return sys.stdin.read()
+
+
+def die_once(path: str) -> int:
+    """Is killed the first time."""
+    if not Path(path).exists():
+        Path(path).touch()
+        die()
+    return 1
+
+
+def cores() -> list[int]:
+    """On which cores it may run, after long enough for another worker to begin."""
+    time.sleep(0.5)
+    return sorted(os.sched_getaffinity(0))
+
+
+def leave(folder: str, value: int, seconds: float) -> dict[str, object]:
+    """Leaves the value in both kinds of files; where it was."""
+    import ray
+
+    shared, own = Path(folder) / str(value), Path(folder).parent / "notes" / str(value)
+    own.parent.mkdir()
+    for file in (shared, own):
+        file.write_text(str(value))
+    time.sleep(seconds)
+    node = ray.get_runtime_context().get_node_id()
+    return {"node": node, "folder": folder, "given": (Path(folder) / "given").read_text()}

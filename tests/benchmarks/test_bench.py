@@ -24,9 +24,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import descant.benchmarks.executors as executors
+import descant.benchmarks.executors_local as executors_local
 import descant.benchmarks.runner as runner
 from descant.benchmarks.runner import is_done, last_step, train_all
-from descant.benchmarks.specs import RunSpec, runs_of
+from descant.benchmarks.specs import runs_of
+from descant.benchmarks.work import Job
 from descant.cli import main
 from descant.registry import suites
 from descant.runs import read_metrics
@@ -64,7 +67,7 @@ def registered() -> Iterator[None]:
     """The tiny suite under its name, and a quick look at the workers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(suites._entries, "tiny", TINY)
-        patch.setattr(runner, "POLL_SECONDS", 0.02)
+        patch.setattr(executors, "POLL_SECONDS", 0.02)
         yield
 
 
@@ -286,19 +289,19 @@ def test_every_number_is_left_as_compressed_lines_of_json(bench: Bench) -> None:
 
 
 class Started:
-    """Records which runs are started, and the processes."""
+    """Records which jobs are begun, and the worker of the last."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.specs: list[RunSpec] = []
-        self.processes: dict[RunSpec, subprocess.Popen[bytes]] = {}
-        start = runner._start
+        self.jobs: list[Job] = []
+        self.workers: list[subprocess.Popen[str]] = []
+        submit = executors_local.Local.submit
 
-        def recorded(spec: RunSpec, out: Path) -> subprocess.Popen[bytes]:
-            self.specs.append(spec)
-            self.processes[spec] = start(spec, out)
-            return self.processes[spec]
+        def recorded(local: executors_local.Local, job: Job) -> subprocess.Popen[str]:
+            self.jobs.append(job)
+            self.workers.append(submit(local, job))
+            return self.workers[-1]
 
-        monkeypatch.setattr(runner, "_start", recorded)
+        monkeypatch.setattr(executors_local.Local, "submit", recorded)
 
 
 def test_what_is_done_is_not_done_again(
@@ -310,9 +313,8 @@ def test_what_is_done_is_not_done_again(
     results = bench.results
     assert main(["bench", "tiny", "--out", str(bench.out), "--json"]) == 1
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    assert [spec.entry.config["learning_rate"] for spec in started.specs] == [
-        1e30
-    ]  # what failed is tried again
+    failed = runs_of(TINY)[1]
+    assert [job.title for job in started.jobs] == [failed.folder(bench.out).name]  # it is tried again
     again = json.loads(capsys.readouterr().out)
     assert again == bench.results
     for name in ("created", "command"):
@@ -321,33 +323,36 @@ def test_what_is_done_is_not_done_again(
 
 
 def stop_at(step: int, number: int, started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send a signal to the worker once it has logged so far."""
-    look = runner.last_step
+    """Send a signal to the first worker, once, when it has logged so far."""
+    look, sent = runner.last_step, []
 
     def watched(folder: Path) -> int:
         reached = look(folder)
-        for process in started.processes.values():
-            if reached >= step and process.poll() is None:
-                os.kill(process.pid, number)
+        if reached >= step and not sent:
+            sent.append(number)
+            os.kill(started.workers[0].pid, number)
         return reached
 
     monkeypatch.setattr(runner, "last_step", watched)
 
 
-def test_killed_workers_are_resumed_and_one_worker_gives_the_numbers_of_two(
+def test_a_worker_that_is_stopped_goes_on_with_the_next_call_and_one_that_is_killed_loses_no_run(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first call's worker is asked to stop, the second's is killed, the third finishes."""
+    """The first call's worker is asked to stop, the second's is killed and replaced. One gives the numbers of two."""
     spec = runs_of(TINY)[0]
-    for step, number in ((2_000, signal.SIGTERM), (5_000, signal.SIGKILL), (0, 0)):
-        with monkeypatch.context() as patch:
-            started = Started(patch)
-            if number:
-                stop_at(step, number, started, patch)
-            (cut,) = train_all([spec], tmp_path, workers=1)
-        assert (cut.error is not None) == bool(number)
-        assert is_done(cut.spec, tmp_path) == (not number)
-        assert last_step(cut.folder) >= step
+    with monkeypatch.context() as patch:
+        stop_at(2_000, signal.SIGTERM, started := Started(patch), patch)
+        (cut,) = train_all([spec], tmp_path, workers=1)
+    assert "stopped; go on with" in (cut.error or "")
+    assert not is_done(spec, tmp_path)
+    assert 2_000 <= last_step(cut.folder) < 20_000
+    with monkeypatch.context() as patch:
+        stop_at(5_000, signal.SIGKILL, started := Started(patch), patch)
+        (whole,) = train_all([spec], tmp_path, workers=1)
+    assert whole.error is None
+    assert len(started.jobs) == 2
+    assert started.workers[0].returncode == -signal.SIGKILL
     assert_same_run(spec.folder(tmp_path), spec.folder(bench.out))
 
 
@@ -368,7 +373,8 @@ def test_ctrl_c_lets_the_workers_save(
     monkeypatch.setattr(runner, "last_step", interrupt)
     assert main(["bench", "long", "--out", str(tmp_path)]) == 130
     assert f"Go on with: descant bench long --out {tmp_path}" in capsys.readouterr().err
-    assert started.processes[spec].poll() == 130
+    (worker,) = started.workers
+    assert worker.poll() is not None
     assert (spec.folder(tmp_path) / "checkpoints/last/manifest.json").exists()
     assert not is_done(spec, tmp_path)
 

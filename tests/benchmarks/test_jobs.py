@@ -42,15 +42,36 @@ def test_what_fails_is_told_does_not_stop_the_others_and_is_tried_again(tmp_path
     jobs = [job("until", path=str(flag)), job("count", path=str(tmp_path / "calls"), value=1)]
     failed, fine = run_jobs(jobs, tmp_path)
     assert failed.error == "ValueError: not yet"
+    assert failed.trace.startswith("Traceback")
+    assert 'raise ValueError("not yet")' in failed.trace
+    assert failed.trace in json.loads((tmp_path / "jobs" / f"{jobs[0].key}.json").read_text())["trace"]
+    assert fine.trace == ""
     assert failed.value is None
     assert fine.value == 1
     flag.touch()
     assert [done.error for done in run_jobs(jobs, tmp_path)] == ["", ""]
 
 
-def test_a_killed_worker_fails_its_jobs_and_not_the_benchmark(tmp_path: Path) -> None:
-    (done,) = run_jobs([job("die")], tmp_path, workers=1)
-    assert "BrokenProcessPool" in done.error
+def test_a_job_that_kills_its_worker_again_and_again_fails_alone(tmp_path: Path) -> None:
+    jobs = [job("die"), *(job("count", path=str(tmp_path / "calls"), value=i) for i in range(3))]
+    died, *others = run_jobs(jobs, tmp_path, workers=1)
+    assert died.error == "its worker was lost 3 times: it was ended by SIGKILL (out of memory?)"
+    assert [done.value for done in others] == [0, 1, 2]
+
+
+def test_what_is_no_json_fails_its_job(tmp_path: Path) -> None:
+    odd, fine = run_jobs([job("odd"), job("sleep", seconds=0.0)], tmp_path, workers=1)
+    assert odd.error == "TypeError: Object of type complex is not JSON serializable"
+    assert fine.value == 0.0
+
+
+def test_what_a_job_prints_and_reads_is_not_the_workers_talk(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (done,) = run_jobs([job("chat")], tmp_path)
+    assert done.value == ""
+    said = capfd.readouterr()
+    assert (said.out, "hello" in said.err) == ("", True)
 
 
 def test_jobs_have_one_thread(tmp_path: Path) -> None:

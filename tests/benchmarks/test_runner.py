@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 import descant.benchmarks.runner as runner
 from descant.benchmarks.runner import Trained, is_done, last_step, train_all
-from descant.benchmarks.specs import RunSpec, Suite, runs_of
+from descant.benchmarks.specs import Suite, runs_of
+from descant.benchmarks.work import Done, Job
 from descant.errors import DescantError
 from descant.registry import suites
 from descant.runs.folders import RunFolder
@@ -31,30 +33,52 @@ def test_a_folder_that_was_left_empty_is_begun_again(tmp_path: Path) -> None:
     assert (config["config"]["seed"], config["total_timesteps"]) == (0, 20_000)
 
 
-def test_a_run_that_another_process_is_writing_is_waited_for(tmp_path: Path) -> None:
-    """As after `kill -9`, which leaves the workers at their work."""
-    first, second, third = (replace(spec, seed=seed) for seed, spec in enumerate(runs_of(TINY)[:1] * 3))
-    for spec in (first, second):
-        runner._begin(spec, tmp_path)
-    waiting = [first, second, third]
-    with RunFolder.open(first.folder(tmp_path)).lock():
-        assert runner._next(waiting, tmp_path, 1) is None  # the other process has the only place
-        assert runner._next(waiting, tmp_path, 2) == second
-        assert waiting == [first, third]
-    assert runner._next(waiting, tmp_path, 0) is None
-    assert runner._next(waiting, tmp_path, 1) == first
-    assert runner._next(waiting, tmp_path, 1) == third
-    assert runner._next([], tmp_path, 1) is None
-
-
-def test_what_another_process_has_finished_is_not_trained_again(
+def test_a_run_that_another_process_is_writing_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = runs_of(TINY)[0]
-    finished = iter([False, True])  # not yet when the list is made
-    monkeypatch.setattr(runner, "is_done", lambda spec, out: next(finished))
-    monkeypatch.setattr(runner, "_start", lambda spec, out: pytest.fail("it was started"))
-    assert train_all([spec], tmp_path) == [Trained(spec, spec.folder(tmp_path))]
+    """As after `kill -9`, which leaves the workers at their work."""
+    (spec,) = runs_of(TINY)[:1]
+    runner._begin(spec, tmp_path)
+    folder, order = spec.folder(tmp_path), []
+    monkeypatch.setattr(runner, "main", lambda arguments: order.append(arguments[0]) or 0)
+    with RunFolder.open(folder).lock():
+        assert runner.is_taken(folder)
+
+        def free(seconds: float) -> None:
+            order.append("waited")
+            monkeypatch.setattr(runner, "is_taken", lambda folder: False)
+
+        monkeypatch.setattr("time.sleep", free)
+        assert runner.train_run(str(folder)) == 0
+    assert order == ["waited", "train"]
+    monkeypatch.setattr(runner, "has_reached", lambda folder, steps: steps == 20_000)
+    assert runner.train_run(str(folder)) == 0  # the other has finished it
+    assert order == ["waited", "train"]
+
+
+def test_what_a_run_prints_is_in_its_log_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (spec,) = runs_of(TINY)[:1]
+    runner._begin(spec, tmp_path)
+
+    def chat(arguments: Sequence[str]) -> int:
+        print("said")
+        os.system("echo said beneath")
+        warnings.warn("a warning", stacklevel=1)
+        raise KeyError("x")
+
+    monkeypatch.setattr(runner, "main", chat)
+    assert runner.train_run(str(spec.folder(tmp_path))) == 1
+    assert capfd.readouterr() == ("", "")
+    (log,) = (tmp_path / "logs").iterdir()
+    assert log.name == f"{spec.folder(tmp_path).name}.txt"
+    said = log.read_text()
+    assert said.startswith("said\nsaid beneath\nTraceback")
+    assert said.endswith("KeyError: 'x'\n")
+    assert "warning" not in said.replace("warnings.warn", "")
+    print("after")
+    assert capfd.readouterr().out == "after\n"
 
 
 def test_nothing_to_train_is_fine(tmp_path: Path) -> None:
@@ -72,15 +96,16 @@ def test_a_run_that_can_not_begin_does_not_hold_up_the_others(tmp_path: Path) ->
 def test_a_run_that_breaks_is_told_with_its_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(spec: RunSpec, out: Path) -> subprocess.Popen[bytes]:
-        with (out / "logs" / f"{spec.folder(out).name}.txt").open("wb") as log:
-            return subprocess.Popen([sys.executable, "-c", "raise KeyError('x')"], stderr=log)
-
-    monkeypatch.setattr(runner, "_start", broken)
+    monkeypatch.setattr(runner, "WORK", "json:loads")
     (found,) = train_all(runs_of(TINY)[:1], tmp_path)
     assert found.error is not None
     assert found.error.startswith("Traceback")
-    assert found.error.endswith("KeyError: 'x'\n")
+    assert "TypeError: loads()" in found.error.splitlines()[-1]
+
+
+def test_a_run_that_was_stopped_says_so(tmp_path: Path) -> None:
+    done = Done(Job("x", "m:f", {}), 130, 1.0)
+    assert runner._told(done, tmp_path) == "it was stopped before its end"
 
 
 def test_the_last_step_is_read_from_the_end(tmp_path: Path) -> None:

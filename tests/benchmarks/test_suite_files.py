@@ -152,7 +152,7 @@ def test_only_chooses_by_name_and_by_pattern() -> None:
 def test_a_dry_run_prints_the_runs_and_trains_none(
     tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_start", lambda *a: pytest.fail("it was started"))
+    monkeypatch.setattr(runner, "_begin", lambda *a: pytest.fail("it was begun"))
     monkeypatch.setattr(estimates, "steps_a_second", lambda spec: 100.0)
     monkeypatch.setattr(estimates, "_start_seconds", lambda: 2.0)
     monkeypatch.setattr(estimates, "_test_seconds", lambda suite: 1.0)
@@ -162,10 +162,10 @@ def test_a_dry_run_prints_the_runs_and_trains_none(
     assert [line.split()[:5] for line in said[:-1]] == [
         ["reinforce", "seed", str(i), "300", "steps"] for i in range(3)
     ]
-    assert said[-1].startswith("3 runs, about 15 s with 2 workers")  # two rounds of 5.5 s, four tests
+    assert said[-1].startswith("3 runs, about 12 s with 2 workers")  # a start, two rounds of 3 s, four tests
     assert main([*arguments, "--json", "--workers", "1", "--only", "reinforce"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (len(found["runs"]), found["seconds"]) == (2, 13.0)
+    assert (len(found["runs"]), found["seconds"]) == (2, 10.0)
     assert not (tmp_path / "out").exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import descant.benchmarks.runner as runner
+import descant.benchmarks.executors as executors
 from descant.benchmarks.specs import Entry, Suite
 from descant.benchmarks.wandb_suites import write_suite
 from descant.cli import main
@@ -34,7 +34,7 @@ def test_a_suite_is_written_offline_where_there_is_no_key(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setitem(suites._entries, "mini", SUITE)
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(executors, "POLL_SECONDS", 0.02)
     out = tmp_path / "mini"
     assert main(["bench", "mini", "--out", str(out), "--wandb-sync"]) == 2
     said = capsys.readouterr()
@@ -62,4 +62,3 @@ def test_a_suite_is_written_offline_where_there_is_no_key(
             assert returns == [record["return"] for record in metrics]
         kinds = {r.artifact.type for r in wandb_records(file) if r.HasField("artifact")}
         assert kinds == {"run_table", "midi", *(["model"] if run is trained else [])}
-
