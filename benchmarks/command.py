@@ -17,7 +17,7 @@ from descant.errors import DescantError, did_you_mean
 from descant.registry import suites
 
 from .executors import Executor, check_executor
-from .specs import Suite
+from .specs import Plan, Suite
 from .studies import Study, as_json, print_table, run_study
 from .suite_files import is_file, load_suite
 
@@ -38,6 +38,8 @@ class Bench:
     asked for again. Exit status 1 where a bar is missed or a run failed.
 
     Example: descant bench quick --out results/quick
+
+    Example: descant bench full --dry-run
 
     Example: descant bench mine.yaml --only 'sb3/*' --dry-run
     """
@@ -87,6 +89,8 @@ class Bench:
         check_executor(executor)
         suite = load_suite(self.suite) if is_file(self.suite) else suites.get(self.suite)
         self._options(getattr(suite, "options", ()))
+        if isinstance(suite, Plan):
+            return self._plan(suite)
         try:
             code = self._study(suite, executor) if isinstance(suite, Study) else self._suite(suite, executor)
             return self._upload(suite.name, code) if self.wandb_sync else code
@@ -96,6 +100,39 @@ class Bench:
                 file=sys.stderr,
             )
             return 130
+
+    def _plan(self, plan: Plan) -> int:
+        """Run the parts, each in a folder of its own; one that can't be run does not stop the others."""
+        if self.json or self.only:
+            raise DescantError(f"{plan.name} takes no --json and no --only: run its parts one by one.")
+        if self.dry_run:
+            return self._times(plan)
+        codes = {}
+        for name, _ in plan.parts:
+            out = (self.out or Path("results") / plan.name) / name
+            print(f"== {name}: {out}", flush=True)
+            try:
+                codes[name] = dataclasses.replace(self, suite=name, out=out).run()
+            except DescantError as error:
+                codes[name] = 2
+                print(f"{name} can't be run: {error}", file=sys.stderr)
+            if codes[name] == 130:
+                print(f"stopped; go on with: {_again(self, plan.name)}", file=sys.stderr)
+                return 130
+        words = {0: "fine", 1: "a bar was missed or a run failed", 2: "could not be run"}
+        for name, code in codes.items():
+            print(f"{name:<20} {words[code]}")
+        return int(any(codes.values()))
+
+    def _times(self, plan: Plan) -> int:
+        for name, minutes in plan.parts:
+            print(f"{name:<20} {'not measured' if minutes is None else f'{minutes:g} min of one core'}")
+        known = [minutes for _, minutes in plan.parts if minutes is not None]
+        print(
+            f"{len(plan.parts)} parts; the {len(known)} that were measured take about "
+            f"{sum(known) / self.workers:.0f} min with {self.workers} workers"
+        )
+        return 0
 
     def _upload(self, name: str, code: int) -> int:
         from descant.runs.wandb_uploads import upload

@@ -33,6 +33,14 @@ class Suite:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """Benchmarks by name, run one after another, with the minutes of one core that each takes, where they are known."""
+
+    name: str
+    parts: tuple[tuple[str, float | None], ...]
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """One run of a suite: hashable by content, one folder each."""
 

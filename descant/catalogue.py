@@ -76,6 +76,7 @@ COMMANDS = {
 
 SUITES = {
     "quick": "descant.benchmarks.suites.quick:QUICK",
+    "full": "descant.benchmarks.suites.full:FULL",
     "regret": "descant.benchmarks.regret:REGRET",
     "classic": "descant.benchmarks.classic:CLASSIC",
     "counterpoint": "descant.benchmarks.counterpoint:COUNTERPOINT",

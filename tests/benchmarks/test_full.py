@@ -1,0 +1,66 @@
+"""`full`: its parts run one after another, each told apart; what can't be run does not stop the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from descant.benchmarks.command import Bench
+from descant.benchmarks.specs import Plan
+from descant.benchmarks.suites.full import FULL, MINUTES
+from descant.catalogue import SUITES
+from descant.cli import main
+from descant.errors import DescantError
+
+
+def test_it_has_every_benchmark_once() -> None:
+    assert {name for name, _ in FULL.parts} == {*SUITES, "speed"} - {"full"}
+    assert len(FULL.parts) == len(SUITES)
+    assert set(MINUTES) <= {name for name, _ in FULL.parts}
+
+
+def test_a_dry_run_tells_the_time_of_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "full", "--dry-run", "--workers", "4"]) == 0
+    *rows, last = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == [name for name, _ in FULL.parts]
+    assert "32 min of one core" in next(row for row in rows if row.startswith("classic"))
+    assert f"about {sum(MINUTES.values()) / 4:.0f} min with 4 workers" in last
+    assert "not measured" in next(row for row in rows if row.startswith("speed"))
+
+
+@pytest.mark.parametrize("option", [["--json"], ["--only", "quick"]])
+def test_it_takes_no_options_of_suites(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "full", *option]) == 2
+    assert "run its parts one by one" in capsys.readouterr().err
+
+
+def test_parts_follow_each_other_in_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan("p", (("a", 1), ("b", None), ("c", 2)))
+    codes, run = {"a": 0, "b": 2, "c": 1}, []
+
+    def part(self: Bench) -> int:
+        run.append((self.suite, self.out, self.seeds))
+        if codes[self.suite] == 2:
+            raise DescantError("no corpus")
+        return codes[self.suite]
+
+    bench = Bench("p", out=tmp_path, seeds=3)
+    monkeypatch.setattr(Bench, "run", part)
+    assert bench._plan(plan) == 1
+    assert run == [(name, tmp_path / name, 3) for name in "abc"]
+    said = capsys.readouterr()
+    assert said.err == "b can't be run: no corpus\n"
+    assert said.out.splitlines()[-3:] == [
+        f"{'a':<20} fine",
+        f"{'b':<20} could not be run",
+        f"{'c':<20} a bar was missed or a run failed",
+    ]
+    codes["a"] = 130
+    assert bench._plan(plan) == 130  # Ctrl-C ends all of it
+    assert len(run) == 4
+    codes.update(a=0, b=0, c=0)
+    assert dataclasses.replace(bench, workers=1)._plan(plan) == 0
