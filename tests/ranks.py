@@ -131,6 +131,11 @@ def going_on(run: Path) -> list[str]:
     return ["train", "--no-progress", "--total-timesteps", "300", "--resume", str(run)]
 
 
+def nothing() -> str:
+    """What can't be found."""
+    raise DescantError("nothing there")
+
+
 def main(folder: Path) -> None:
     """One rank: runs two commands, trains all cases one after another and writes what came of each; the second dies."""
     ports = iter(os.environ["PORTS"].split())  # each time that ranks meet wants its own
@@ -141,6 +146,10 @@ def main(folder: Path) -> None:
     os.environ["MASTER_PORT"] = next(ports)
     with parallel.joined() as found:
         said: dict[str, Any] = {"told": parallel.told(lambda: f"rank {found.rank} says ä")}
+        try:
+            parallel.told(nothing)
+        except (DescantError, SystemExit) as error:
+            said["not told"] = repr(error)
         for case in CASES:
             weights, said[case] = trained(case, folder)
             save_file({k: v.contiguous() for k, v in weights.items()}, folder / f"{case} {found.rank}")

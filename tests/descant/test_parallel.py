@@ -83,6 +83,19 @@ def test_what_the_first_rank_finds_is_told_to_all(two: Ranks) -> None:
     ] * 2
 
 
+def test_where_the_first_rank_finds_nothing_it_says_so_and_the_others_leave(two: Ranks) -> None:
+    said = [json.loads((two.folder / f"records {rank}").read_text())["not told"] for rank in (0, 1)]
+    assert said == ["DescantError('nothing there')", "SystemExit(2)"]
+
+
+def test_minibatches_of_fewer_rows_than_ranks_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "dealt", lambda things: things[:0])
+    with pytest.raises(DescantError, match="no row for every rank: raise minibatch_size or num_envs"):
+        trained("ppo, lstm", tmp_path)
+
+
 def test_torchrun_trains_one_run_that_any_number_of_ranks_goes_on_with(two: Ranks, tmp_path: Path) -> None:
     """One run is two ranks' and then one's, the other one's and then two ranks'."""
     run = tmp_path / "two"
