@@ -42,12 +42,12 @@ SIZES = (1, 2, 4, 8, 16, 32)
 DIMENSIONS, COMPARISONS = 16, 2_000
 COLLAPSING = 30.0
 SETTINGS: dict[str, Any] = {
-    "btl": Config(models=5, epochs=10, batch_size=512),
-    "dpl": DPLConfig(models=5, epochs=10, batch_size=512),
-    "dpl categorical": DPLConfig(models=5, epochs=10, batch_size=512, family="categorical"),
-    "per-user": PerUserConfig(models=1, epochs=20, batch_size=512),
-    "vpl": VPLConfig(epochs=25, patience=0, learning_rate=2e-3, beta=0.05, flips=0.1),
-    "vpl collapsed": VPLConfig(epochs=8, patience=0, beta=COLLAPSING, warmup=0.0),
+    "btl": Config(models=1, epochs=10, batch_size=512),
+    "dpl": DPLConfig(models=1, epochs=10, batch_size=512),
+    "dpl categorical": DPLConfig(models=1, epochs=10, batch_size=512, family="categorical"),
+    "per-user": PerUserConfig(models=1, epochs=12, batch_size=256),
+    "vpl": VPLConfig(epochs=250, batch_size=64, beta=0.002, flips=0.4, opposite=0.05),
+    "vpl collapsed": VPLConfig(epochs=20, beta=COLLAPSING, warmup=0.0),
 }
 
 
@@ -63,9 +63,8 @@ def population(people: int, each: int, seed: int) -> Comparisons:
     rng = np.random.default_rng(seed)
     group, points = rng.integers(0, len(PLACES), people), rng.random((people, each, 2))
     answers = np.where(prefers_first(points, group[:, None]), 0, 1).ravel()
-    items = Items(
-        torch.from_numpy(points.reshape(-1, 1, 1)).float(), torch.ones(points.size, dtype=torch.int64)
-    )
+    columns = torch.from_numpy(2 * points.reshape(-1, 1, 1) - 1).float()  # what models see: -1 to 1
+    items = Items(columns, torch.ones(points.size, dtype=torch.int64))
     pairs = np.arange(points.size).reshape(-1, 2)
     return make_comparisons(items, pairs, answers, np.repeat(np.arange(people), each))
 
@@ -136,10 +135,13 @@ def of_vpl(model: VPL, base: int) -> dict[str, Any]:
     by_size = {size: told(model, *met(base, size)) for size in SIZES}
     context, asked = met(base, CONTEXT)
     with torch.no_grad():
-        odds = [model.odds(asked, codes(model, turned(context, s))[:, asked.annotators]) for s in (0.0, 1.0)]
+        odds = [model.odds(asked, codes(model, turned(context, s)), asked.annotators) for s in (0.0, 1.0)]
+        drawn = model.posterior(context).draw(torch.Generator().manual_seed(0))
+        by_draw = accuracy(model.odds(asked, drawn, asked.annotators), asked)
     return {
         "accuracy": by_size[CONTEXT],
         "by_size": by_size,
+        "drawn": by_draw,
         "noisy": told(model, turned(context, NOISE), asked),
         "flips": float(((odds[0] > 0) != (odds[1] > 0)).float().mean()),
         **model.says(context),
@@ -149,7 +151,7 @@ def of_vpl(model: VPL, base: int) -> dict[str, Any]:
 def told(model: VPL, context: Comparisons, asked: Comparisons) -> float:
     """Accuracy given contexts."""
     with torch.no_grad():
-        return accuracy(model.odds(asked, codes(model, context)[:, asked.annotators]), asked)
+        return accuracy(model.odds(asked, codes(model, context), asked.annotators), asked)
 
 
 def codes(model: VPL, context: Comparisons) -> Tensor:
@@ -206,9 +208,11 @@ BARS: tuple[tuple[str, str, str, float | None], ...] = (
         for size in SIZES
     ),
     ("vpl", "noisy", "accuracy, a quarter of the 8 wrong", 0.85),
+    ("vpl", "drawn", f"accuracy, {CONTEXT} comparisons, z drawn", None),
     ("vpl", "flips", "answers turned with all labels", 0.75),
     ("vpl", "active", "active units", 4),
     ("vpl collapsed", "accuracy", f"accuracy, beta {COLLAPSING:g}", None),
+    ("vpl collapsed", "drawn", f"accuracy, beta {COLLAPSING:g}, z drawn", None),
     ("vpl collapsed", "collapsed", "says that it collapsed", 1),
 )
 

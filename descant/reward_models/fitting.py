@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from descant.optimizers import Adam
 from descant.reward_models.comparisons import Comparisons, Split, split
 from descant.reward_models.measures import measure
 from descant.reward_models.models import RewardModel, config_of, make_model
@@ -53,20 +54,23 @@ def descend(model: RewardModel, parts: Split, tell: Progress | None = None) -> t
     """Adam on minibatches; the weights of the best epoch on what is held out. Epochs run, and the best loss there."""
     config, rng = model.config, torch.Generator().manual_seed(model.config.seed)
     count = len(parts.train)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    weights_of_all = list(model.parameters())
+    optimizer = Adam(weights_of_all, lr=config.learning_rate, eps=1e-8)
     weights = resample(config.models, count, rng) if config.bootstrap else None
     learned = replace(parts.train, weights=weights)
     best, kept, since, epoch = math.inf, copy.deepcopy(model.state_dict()), 0, 0
     for epoch in range(1, config.epochs + 1):
         done = (epoch - 1) / config.epochs
+        if config.annealed:
+            optimizer.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * done)) / 2
         for batch in model.batches(learned, rng):
             losses = model.losses(batch, rng, done)
             losses = losses if batch.weights is None else losses * batch.weights
             optimizer.zero_grad()
             total = losses.mean(1).sum()  # models share no weights, so that each has its own step
             total.backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():  # as AdamW has it (Loshchilov and Hutter 2019)
+                torch._foreach_mul_(weights_of_all, 1 - optimizer.param_groups[0]["lr"] * config.weight_decay)
             optimizer.step()
         held_out = loss_on(model, parts.valid)
         if tell is not None:

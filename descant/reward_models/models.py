@@ -31,7 +31,7 @@ class Config:
     models: how many side by side, in one forward; hidden, trunk, per_step: as of `Ensemble`; ties, noise, margin: as
     of `log_likelihood`; centring: weight of the penalty that holds scores near 0; bootstrap: whether each model has
     its own resample of the pairs; valid, test: shares of the pairs of clips held out; patience: epochs without a
-    better one after which to stop, 0 for never.
+    better one after which to stop, 0 for never; annealed: whether the learning rate falls to nothing, along a cosine.
     """
 
     models: int = 5
@@ -48,6 +48,7 @@ class Config:
     batch_size: int = 128
     epochs: int = 100
     patience: int = 10
+    annealed: bool = False
     valid: float = 0.1
     test: float = 0.1
     seed: int = 0

@@ -2,21 +2,21 @@
 
 S. Poddar, Y. Wan, H. Ivison, A. Gupta, N. Jaques, *Personalizing reinforcement learning from human feedback with
 variational preference learning*, 2024. What differs: the encoder takes sets of any size, and is odd under the swap of
-all labels by construction; the decoder is linear in z; predicted are more comparisons than the context.
+all labels by construction; what is predicted are comparisons that the context has not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from descant.errors import DescantError
+from descant.errors import DescantError, did_you_mean
 from descant.preferences.pairs import information
 from descant.reward_models.comparisons import Comparisons
 from descant.reward_models.likelihoods import TIE, A, log_likelihood, log_probabilities
@@ -27,31 +27,48 @@ from descant.tasks import Floats, Ints
 ACTIVE = (
     0.01  # variance of a unit's posterior mean over annotators, from which it is active (Burda et al. 2016)
 )
+EPOCH = 20  # fewest batches of an epoch: a small store is asked often, each time with other contexts
+NOISY = 0.5  # share of contexts with labels turned around, where there are any
+REFERENCES = 256  # items learned from, kept to measure scores by
+SCALINGS = ("none", "spo")
 
 
 @dataclass(frozen=True)
 class VPLConfig(Config):
-    """As of the other kinds, and: dimensions of z; most comparisons of a context; beta, the weight of the KL, reached
-    in a line over the first `warmup` of the fit; flips: largest share of a context's labels that is turned around in
-    training, drawn for each context from 0; chunk: comparisons of one annotator that are predicted together."""
+    """As of the other kinds, and: dimensions of z; most comparisons of a context; predicted, comparisons asked of the
+    same annotator then; beta, the weight of the KL of a code, reached in a line over the first `warmup` of the fit;
+    flips: in half of the contexts a share of labels is turned around in training, drawn from 0 to this; opposite:
+    how often all answers of somebody are turned in training, as one of the opposite taste gives them; scaling: of
+    scores, none, or spo, the share of items learned from that the annotator likes less (0 to 1).
+
+    An epoch predicts as many comparisons as there are, in 20 batches or more, of `batch_size` annotators each.
+    """
 
     models: int = 1
     dimensions: int = 8
     context: int = 32
-    beta: float = 0.1
+    predicted: int = 16
+    beta: float = 0.02
     warmup: float = 0.5
     flips: float = 0.0
-    chunk: int = 48
+    opposite: float = 0.0
+    scaling: Literal["none", "spo"] = "none"
     width: int = 64
     batch_size: int = 32
+    annealed: bool = True
+    patience: int = 0
     centring: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.dimensions, self.context, self.chunk, self.width) < 1:
-            raise DescantError("dimensions, context, chunk and width must be 1 or more.")
-        if not (self.beta >= 0 and 0 <= self.warmup <= 1 and 0 <= self.flips <= 1):
-            raise DescantError("beta must be 0 or more, warmup and flips shares, 0 to 1.")
+        if min(self.dimensions, self.context, self.predicted, self.width) < 1:
+            raise DescantError("dimensions, context, predicted and width must be 1 or more.")
+        if not (
+            self.beta >= 0 and 0 <= self.warmup <= 1 and 0 <= self.flips <= 1 and 0 <= self.opposite <= 1
+        ):
+            raise DescantError("beta must be 0 or more, warmup, flips and opposite shares, 0 to 1.")
+        if self.scaling not in SCALINGS:
+            raise DescantError(f"scaling must be none or spo.{did_you_mean(self.scaling, SCALINGS)}")
 
 
 @dataclass(frozen=True)
@@ -74,29 +91,51 @@ class Posterior:
 class SetEncoder(nn.Module):
     """A person's comparisons to q(z), for sets of any size: order is nothing, swapping all labels negates the mean.
 
-    A comparison is phi(winner, loser) - phi(loser, winner), which a swap negates; sums of them go through
-    (f(x) - f(-x)) / 2 for the mean and (g(x) + g(-x)) / 2 for the log-variance.
+    A comparison is W' tanh(W (winner - loser)), which a swap negates; sums of them go through (f(x) - f(-x)) / 2 for
+    the mean and (g(x) + g(-x)) / 2 for the log-variance.
     """
 
     def __init__(self, models: int, features: int, width: int, dimensions: int) -> None:
         super().__init__()
-        self.phi = StackedMLP(models, (2 * features, width, width))
+        self.inner = nn.Parameter(_uniform(models, features, width))
+        self.outer = nn.Parameter(_uniform(models, width, width))
         self.mean = StackedMLP(models, (width + 1, width, width, dimensions))
         self.log_variance = StackedMLP(models, (width + 1, width, dimensions))
 
-    def forward(self, winner: Tensor, loser: Tensor, weight: Tensor, sets: Tensor) -> Posterior:
-        """Features float[M, K, F] of both sides; weight float[K]: 1 in a context, 0 else; sets int64[K], 0 to B - 1."""
-        parts = self.phi(torch.cat([winner, loser], -1)) - self.phi(torch.cat([loser, winner], -1))
-        size = int(sets.max()) + 1
-        total = parts.new_zeros(len(parts), size, parts.shape[-1]).index_add(1, sets, parts * weight[:, None])
+    def forward(self, difference: Tensor, weight: Tensor, sets: Tensor, size: int) -> Posterior:
+        """Winner's features less the loser's, float[M, K, F]; weight float[K], 0 for what is in no context; sets
+        int64[K] from 0 to size - 1."""
+        parts = (difference @ self.inner).tanh() * weight[:, None]
+        sums = parts.new_zeros(len(parts), size, parts.shape[-1]).index_add(1, sets, parts)
+        total = sums @ self.outer
         count = weight.new_zeros(size).index_add(0, sets, weight).log1p().expand(len(total), -1)[..., None]
         one, other = (torch.cat([x, count], -1) for x in (total, -total))
         mean = (self.mean(one) - self.mean(other)) / 2
         return Posterior(mean, ((self.log_variance(one) + self.log_variance(other)) / 2).clamp(-8, 4))
 
 
+def _uniform(models: int, before: int, after: int) -> Tensor:
+    """As nn.Linear draws its weights: float[M, before, after]."""
+    return torch.empty(models, before, after).uniform_(-(before**-0.5), before**-0.5)
+
+
+class Decoder(nn.Module):
+    """r(s, z): a layer of ReLU over what s and z each bring to it."""
+
+    def __init__(self, models: int, features: int, width: int, dimensions: int) -> None:
+        super().__init__()
+        self.of_items = StackedMLP(models, (features, width))
+        self.of_codes = StackedMLP(models, (dimensions, width))
+        self.read = StackedMLP(models, (width, 1))
+
+    def join(self, of_items: Tensor, of_codes: Tensor) -> Tensor:
+        """Scores float[M, ...], of what `of_items` and `of_codes` made of features and codes: float[M, ..., width]."""
+        scores: Tensor = self.read((of_items + of_codes).relu())[..., 0]
+        return scores
+
+
 class VPL(RewardModel):
-    """A reward for each annotator: r(s, z) = e(s) . (z + taste all have in common), z ~ q(z | their comparisons)."""
+    """A reward for each annotator: r(s, z), z ~ q(z | their comparisons)."""
 
     kind = "vpl"
 
@@ -105,44 +144,70 @@ class VPL(RewardModel):
         c = config
         self.features = Ensemble(space, c.models, c.width, c.hidden, c.trunk)
         self.encoder = SetEncoder(c.models, c.width, c.width, c.dimensions)
-        self.decoder = StackedMLP(c.models, (c.width, c.width, c.dimensions))
+        self.decoder = Decoder(c.models, c.width, c.width, c.dimensions)
         self.tie_width = nn.Parameter(torch.zeros(c.models))
         self.register_buffer("codes", torch.zeros(c.models, len(self.named), c.dimensions))
+        self.register_buffer("references", torch.zeros(c.models, REFERENCES, c.width))
 
     codes: Tensor  # float[M, annotators, D]: z of those it was fitted to
+    references: (
+        Tensor  # float[M, REFERENCES, width]: items learned from, as the decoder's first layer gives them
+    )
 
     def batches(self, data: Comparisons, rng: torch.Generator) -> Iterator[Comparisons]:
-        """Sets of at most `chunk` comparisons of one annotator each, `batch_size` sets at a time.
+        """`batch_size` annotators drawn by how much they judged, with comparisons for a context and to predict.
 
-        In a batch, `annotators` numbers the sets.
+        In a batch, `annotators` numbers the draws, and `groups` is 1 in contexts, 0 in what is to be predicted. Of
+        those who judged too little for both, half is context: none of a single comparison.
         """
-        sets = []
-        for who in torch.unique(data.annotators).tolist():
-            rows = torch.nonzero(data.annotators == who)[:, 0]
-            rows = rows[torch.randperm(len(rows), generator=rng)]
-            sets += [rows[i : i + self.config.chunk] for i in range(0, len(rows), self.config.chunk)]
-        order = torch.randperm(len(sets), generator=rng).tolist()
-        for begin in range(0, len(order), self.config.batch_size):
-            chosen = [sets[i] for i in order[begin : begin + self.config.batch_size]]
-            numbers = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor(list(map(len, chosen))))
-            yield replace(data.take(torch.cat(chosen)), annotators=numbers)
+        c = self.config
+        order = torch.randperm(len(data), generator=rng)
+        order = order[
+            torch.argsort(data.annotators[order], stable=True)
+        ]  # by annotator, in random order within
+        counts = torch.bincount(data.annotators)
+        starts = counts.cumsum(0) - counts
+        for _ in range(max(-(-len(data) // (c.batch_size * c.predicted)), EPOCH)):
+            shown = int((c.context ** torch.rand((), generator=rng)).round())
+            drawn = order[torch.randint(len(data), (c.batch_size,), generator=rng)]
+            who = data.annotators[drawn]
+            count, place = counts[who][:, None], torch.arange(shown + c.predicted)
+            begin = (torch.rand(len(who), 1, generator=rng) * count).long()
+            rows = order[starts[who][:, None] + (begin + place) % count]
+            numbers = torch.arange(len(who))[:, None].expand(rows.shape)
+            there = (place < count).expand(rows.shape)
+            enough = torch.where(count < len(place), (count // 2).clamp(max=shown), shown)
+            context = (place < enough).long()
+            yield replace(data.take(rows[there]), annotators=numbers[there], groups=context[there])
 
     def losses(self, batch: Comparisons, rng: torch.Generator, progress: float) -> Tensor:
-        """Minus the ELBO: the negative log-likelihood of a set given z ~ q(z | some of it), and beta KL / its size."""
+        """Minus the ELBO of what is predicted, given z ~ q(z | the rest), a comparison: float[M, K], 0 for the rest.
+
+        The KL has its weight beta / `predicted`.
+        """
         c, sets = self.config, batch.annotators
-        size = torch.bincount(sets)
-        place = torch.arange(len(sets)) - (size.cumsum(0) - size)[sets]  # in its set, the order being random
-        shown = (torch.rand(len(size), generator=rng) * size.clamp(max=c.context)).long() + 1
-        turned = torch.rand(len(size), generator=rng)[sets] * c.flips > torch.rand(len(sets), generator=rng)
+        size, context = int(sets.max()) + 1, batch.groups == 1
+        turns = (torch.rand(size, generator=rng) < c.opposite)[sets] & (batch.answers != TIE)
+        batch = replace(batch, answers=torch.where(turns, 1 - batch.answers, batch.answers))
+        noisy = torch.rand(size, generator=rng) < NOISY
+        share = torch.rand(size, generator=rng) * noisy * c.flips
+        turned = share[sets] > torch.rand(len(sets), generator=rng)
         first, second = self._embedded(batch)
-        posterior = self._posterior(batch, first, second, (place < shown[sets]).float(), turned)
+        posterior = self._posterior(batch, first, second, context.float(), turned)
+        asked = torch.nonzero(~context)[:, 0]
+        z = posterior.draw(rng)
+        told = log_likelihood(
+            self._gap(first[:, asked], second[:, asked], z, sets[asked]),
+            batch.answers[asked],
+            c.ties,
+            self.tie_width[:, None],
+            c.noise,
+            c.margin,
+        )
         beta = c.beta * (min(1.0, progress / c.warmup) if c.warmup else 1.0)
-        kl = beta * posterior.kl().sum(-1) / size
-        z = posterior.draw(rng)[:, sets]
-        gap = ((self.decoder(first) - self.decoder(second)) * z).sum(-1)
-        told = log_likelihood(gap, batch.answers, c.ties, self.tie_width[:, None], c.noise, c.margin)
-        losses: Tensor = kl[:, sets] - told
-        return losses
+        kl = posterior.kl().sum(-1)[:, sets[asked]]
+        every = told.new_zeros(len(told), len(sets))
+        return every.index_copy(1, asked, (beta / c.predicted * kl - told) * (len(sets) / len(asked)))
 
     def posterior(self, context: Comparisons) -> Posterior:
         """q(z | comparisons), one for each number in `annotators` (0 to B - 1): float[M, B, D]."""
@@ -151,36 +216,53 @@ class VPL(RewardModel):
 
     def log_odds(self, batch: Comparisons) -> Tensor:
         """By the codes of the annotators it was fitted to: float[M, K]."""
-        return self.odds(batch, self.codes[:, batch.annotators])
+        return self.odds(batch, self.codes, batch.annotators)
 
-    def odds(self, batch: Comparisons, z: Tensor) -> Tensor:
-        """log P(a) - log P(b) with z float[M, K, D]: float[M, K]."""
-        first, second = self._embedded(batch)
-        gap = ((self.decoder(first) - self.decoder(second)) * z).sum(-1)
+    def odds(self, batch: Comparisons, codes: Tensor, whose: Tensor | None = None) -> Tensor:
+        """log P(a) - log P(b) with z float[M, B, D], of which each comparison has that at whose int64[K], else its own:
+        float[M, K]."""
+        whose = torch.arange(len(batch)) if whose is None else whose
+        gap = self._gap(*self._embedded(batch), codes, whose)
         log_p = log_probabilities(gap, self.config.ties, self.tie_width[:, None])
         odds: Tensor = log_p[..., 0] - log_p[..., 1]
         return odds
 
     def raw(self, items: Items, annotator: str | None = None) -> Tensor:
-        """With the annotator's code, or the mean of all codes: float[M, N]."""
-        z = self.codes.mean(1) if annotator is None else self.codes[:, self.annotator(annotator)]
-        return self.with_code(items, z)
+        """With the annotator's code, or the mean over all annotators of what they would say: float[M, N]."""
+        seen = self._seen(items)
+        if annotator is not None:
+            return self._scaled(seen, self.codes[:, self.annotator(annotator)])
+        each = [self._scaled(seen, code) for code in self.codes.unbind(1)]
+        return torch.stack(each).mean(0)
 
     def with_code(self, items: Items, z: Tensor) -> Tensor:
-        """r(s, z) for z float[M, D]: float[M, N]."""
-        scores: Tensor = (self.decoder(self.features(items)) * z[:, None]).sum(-1)
-        return scores
+        """r(s, z) for z float[M, D], as the configuration scales it: float[M, N]."""
+        return self._scaled(self._seen(items), z)
+
+    def _scaled(self, seen: Tensor, z: Tensor) -> Tensor:
+        """Scores of items seen as float[M, N, width], beside those of the references: less their mean, or by spo.
+
+        That is the mean probability of being preferred to a reference (Poddar et al. 2024, after Swamy et al.
+        2024), which gives all annotators one scale, however sure of their taste they or the model are.
+        """
+        code = self.decoder.of_codes(z[:, None])
+        scores, others = (self.decoder.join(each, code) for each in (seen, self.references))
+        if self.config.scaling == "none":
+            return scores - others.mean(1, keepdim=True)
+        return (scores[..., None] - others[:, None]).sigmoid().mean(-1)
 
     def conclude(self, data: Comparisons) -> None:
-        """Keep the code of every annotator, from as many comparisons as a context has, and centre."""
+        """Keep the code of every annotator, from as many comparisons as a context has, and the references."""
         with torch.no_grad():
+            seen = torch.unique(data.pairs)
+            chosen = torch.linspace(0, len(seen) - 1, REFERENCES).round().long()
+            self.references.copy_(self._seen(data.items.take(seen[chosen])))
             for who in range(len(self.named)):
                 rows = torch.nonzero(data.annotators == who)[: self.config.context, 0]
                 if len(rows):
                     own = data.take(rows)
                     own = replace(own, annotators=torch.zeros_like(own.annotators))
                     self.codes[:, who] = self.posterior(own).mean[:, 0]
-        super().conclude(data)
 
     def says(self, contexts: Comparisons) -> dict[str, Any]:
         """How much the codes of contexts say: active units, KL in nats, whether they collapsed, and what to do then.
@@ -217,21 +299,42 @@ class VPL(RewardModel):
         with torch.no_grad():
             posterior = self.posterior(context)
             rng = torch.Generator().manual_seed(self.config.seed)
-            z = torch.stack([posterior.draw(rng)[0, 0] for _ in range(draws)])
-            scores: Floats = (z @ self.decoder(self.features(items))[0].T).double().numpy()
+            z = torch.stack([posterior.draw(rng)[:, 0] for _ in range(draws)])
+            seen = self._seen(items)
+            code = self.decoder.of_codes(z.transpose(0, 1))[0]  # [draws, width]
+            scores: Floats = self.decoder.join(seen[:1, None], code[None, :, None])[0].double().numpy()
         return np.argsort(-information(scores, pairs), kind="stable")[:n]
+
+    def _seen(self, items: Items) -> Tensor:
+        """As the decoder's first layer gives them, float[M, N, width]."""
+        seen: Tensor = self.decoder.of_items(self._features(items))
+        return seen
+
+    def _features(self, items: Items) -> Tensor:
+        """float[M, N, width]."""
+        features: Tensor = self.features(items).relu()
+        return features
 
     def _embedded(self, batch: Comparisons) -> tuple[Tensor, Tensor]:
         """Features of both sides, float[M, K, F]; each item is looked at once."""
         rows, place = torch.unique(batch.pairs, return_inverse=True)
-        features = self.features(batch.items.take(rows)).relu()
+        features = self._features(batch.items.take(rows))
         return features[:, place[:, 0]], features[:, place[:, 1]]
+
+    def _gap(self, first: Tensor, second: Tensor, codes: Tensor, whose: Tensor) -> Tensor:
+        """r(a, z) - r(b, z) with the codes float[M, B, D] at whose int64[K]: float[M, K]."""
+        asked = self.decoder.of_codes(codes)[:, whose]
+        one, other = (self.decoder.join(self.decoder.of_items(side), asked) for side in (first, second))
+        gap: Tensor = one - other
+        return gap
 
     def _posterior(
         self, batch: Comparisons, first: Tensor, second: Tensor, weight: Tensor, turned: Tensor
     ) -> Posterior:
         """Of comparisons with weight float[K]; ties tell nothing; labels are turned around where bool[K] says so."""
-        a_wins = ((batch.answers == A) != turned)[:, None]
-        sides = torch.where(a_wins, first, second), torch.where(a_wins, second, first)
-        found: Posterior = self.encoder(*sides, weight * (batch.answers != TIE), batch.annotators)
+        sign = torch.where((batch.answers == A) != turned, 1.0, -1.0)[:, None]
+        size = int(batch.annotators.max()) + 1
+        found: Posterior = self.encoder(
+            (first - second) * sign, weight * (batch.answers != TIE), batch.annotators, size
+        )
         return found

@@ -39,7 +39,7 @@ def divided(people: int = 12, each: int = 40, seed: int = 0) -> Comparisons:
     )
 
 
-SMALL = VPLConfig(hidden=(16,), width=16, dimensions=3, epochs=30, patience=0, beta=0.02, learning_rate=1e-2)
+SMALL = VPLConfig(hidden=(16,), width=16, dimensions=3, epochs=15, learning_rate=1e-2)
 
 
 def test_normal_preferences_are_those_of_the_difference() -> None:
@@ -97,6 +97,70 @@ def test_the_encoder_is_odd_and_minds_neither_order_nor_company() -> None:
     assert tied.mean.abs().max() < 1e-6  # what was not decided says nothing
 
 
+def test_what_is_predicted_is_in_no_context() -> None:
+    model, rng = make_model("vpl", LINE, SMALL, ["x"]), torch.Generator().manual_seed(0)
+    assert isinstance(model, VPL)
+    data = divided(4, 50)
+    sizes = set()
+    for batch in model.batches(data, rng):
+        seen = batch.pairs[:, 0] // 2 // 50  # whose comparison it is
+        for draw in range(32):
+            own = batch.annotators == draw
+            assert len(set(seen[own].tolist())) == 1
+            assert len(set(batch.pairs[own, 0].tolist())) == int(own.sum())  # none twice
+            assert int((own & (batch.groups == 0)).sum()) == SMALL.predicted
+        sizes.add(int((batch.groups == 1).sum()) // 32)
+        losses = model.losses(batch, rng, 0.5)
+        assert (losses[:, batch.groups == 1] == 0).all()
+        assert (losses[:, batch.groups == 0] > 0).all()
+    assert len(sizes) > 5
+    assert {1 <= size <= SMALL.context for size in sizes} == {True}
+    # An answer in the context moves the loss through z alone; one that is predicted moves no z.
+    one = next(iter(model.batches(data, rng)))
+    other = dataclasses.replace(one, answers=torch.where(one.groups == 0, 1 - one.answers, one.answers))
+    plain = dataclasses.replace(SMALL, flips=0.0)
+    model.config = plain
+    both = [model.losses(each, torch.Generator().manual_seed(1), 0.0) for each in (one, other)]
+    gap = both[0] - both[1]
+    chances = (-torch.stack(both)[:, :, one.groups == 0] * SMALL.predicted * 32 / len(one)).exp().sum(0)
+    assert gap[:, one.groups == 0].abs().max() > 0
+    torch.testing.assert_close(chances, torch.ones_like(chances))  # P(a) + P(b) by the same z
+
+
+def test_opposite_tastes_turn_what_is_shown_and_what_is_asked() -> None:
+    model, rng = make_model("vpl", LINE, SMALL, ["x"]), torch.Generator().manual_seed(0)
+    assert isinstance(model, VPL)
+    batch = next(iter(model.batches(divided(4, 50), rng)))
+    turned = dataclasses.replace(batch, answers=1 - batch.answers)
+    plain = model.losses(turned, torch.Generator().manual_seed(1), 0.0)
+    model.config = dataclasses.replace(SMALL, opposite=1.0)
+    torch.testing.assert_close(model.losses(batch, torch.Generator().manual_seed(1), 0.0), plain)
+
+
+@pytest.mark.parametrize("each", [1, 2, 5])
+def test_those_who_judged_little_are_learned_from(each: int) -> None:
+    model, rng = make_model("vpl", LINE, SMALL, ["x"]), torch.Generator().manual_seed(0)
+    assert isinstance(model, VPL)
+    for batch in model.batches(divided(4, each), rng):
+        shown, asked = (torch.bincount(batch.annotators[batch.groups == g], minlength=32) for g in (1, 0))
+        assert (shown <= each // 2).all()
+        assert (asked >= 1).all()
+        assert torch.isfinite(model.losses(batch, rng, 1.0)).all()
+
+
+def test_scores_of_annotators_have_one_scale() -> None:
+    plain = fit("vpl", LINE, divided(24), SMALL).model
+    shares = fit("vpl", LINE, divided(24), dataclasses.replace(SMALL, scaling="spo")).model
+    items = Items(torch.linspace(0, 1, 400).view(-1, 1, 1), torch.ones(400, dtype=torch.int64))
+    for who in ("0", "1"):
+        scores, won = plain.scores(items, who)[0], shares.scores(items, who)[0]
+        assert abs(float(scores.mean())) < 0.15 * float(scores.std())  # what was judged was drawn evenly
+        expected = (scores[:, None] - scores).sigmoid().mean(1)
+        torch.testing.assert_close(won, expected, atol=0.08, rtol=0)  # by 256 references, not all
+    everybody = torch.stack([plain.scores(items, name)[0] for name in plain.named]).mean(0)
+    torch.testing.assert_close(plain.scores(items)[0], everybody)
+
+
 def test_kl_is_that_of_normals() -> None:
     mean, log_variance = torch.tensor([0.3, -1.0]), torch.tensor([0.4, -2.0])
     ours = Posterior(mean, log_variance).kl()
@@ -114,7 +178,9 @@ def test_a_code_tells_those_who_disagree_apart(tmp_path: Path) -> None:
     place = torch.arange(len(new)) % 30
     context, asked = new.take(torch.nonzero(place < 4)[:, 0]), new.take(torch.nonzero(place >= 4)[:, 0])
     with torch.no_grad():
-        odds = model.odds(asked, model.posterior(context).mean[:, asked.annotators])
+        codes = model.posterior(context).mean
+        odds = model.odds(asked, codes, asked.annotators)
+        assert torch.equal(odds, model.odds(asked, codes[:, asked.annotators]))
     assert float(((odds[0] > 0) == (asked.answers == 0)).float().mean()) > 0.9
     says = model.says(context)
     assert (says["active"] >= 1, says["collapsed"], says["advice"]) == (True, False, "")
@@ -138,6 +204,13 @@ def test_a_beta_that_collapses_the_code_is_noticed() -> None:
     says = model.says(divided(10, 4, seed=5))
     assert says["collapsed"]
     assert "beta 100" in says["advice"]
+    new = divided(40, 12, seed=5)
+    with torch.no_grad():
+        posterior = model.posterior(new)
+    drawn = model.odds(new, posterior.draw(torch.Generator().manual_seed(0)), new.annotators)
+    told = float(((drawn[0] > 0) == (new.answers == 0)).float().mean())
+    assert told < 0.6  # half like what is high: a code that says nothing leaves chance
+    assert float(posterior.kl().sum(-1).mean()) < 0.01
 
 
 def test_questions_are_chosen_that_tell_of_the_code() -> None:
@@ -145,8 +218,10 @@ def test_questions_are_chosen_that_tell_of_the_code() -> None:
     assert isinstance(model, VPL)
     points = torch.tensor([0.5, 0.5, 0.05, 0.95]).view(4, 1, 1)
     items = Items(points, torch.ones(4, dtype=torch.int64))
-    context = divided(1, 1)
+    nothing = divided(1, 1)  # a tie: nothing is known yet
+    context = dataclasses.replace(nothing, answers=torch.full((1,), 2))
     assert model.choose(context, items, np.array([[0, 1], [2, 3]])).tolist() == [1]
+    assert model.choose(context, items, np.array([[2, 3], [0, 1]])).tolist() == [0]
 
 
 def test_heads_of_annotators(tmp_path: Path) -> None:
@@ -171,6 +246,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     for make in (
         lambda: VPLConfig(dimensions=0),
         lambda: VPLConfig(beta=-1.0),
+        lambda: VPLConfig(scaling="sp"),  # type: ignore[arg-type]
         lambda: DPLConfig(family="normal"),  # type: ignore[arg-type]
         lambda: DPLConfig(atoms=1),
         lambda: PerUserConfig(pull=-1.0),
