@@ -21,7 +21,7 @@ from .specs import Plan, Suite
 from .studies import Study, as_json, print_table, run_study
 from .suite_files import is_file, load_suite
 
-TAKES = {"prior": "rl-tuner", "data": "translation"}  # which study an option is of
+TAKES = {"prior": "rl-tuner", "data": "translation", "imitation": "speed"}  # which study an option is of
 
 
 @dataclasses.dataclass
@@ -64,6 +64,8 @@ class Bench:
     """A finished run of descant pretrain for rl-tuner to tune, in place of one that it trains itself."""
     data: Path | None = None
     """A folder with train|val|test.{xx,yy}, a second world for translation beside the grammar."""
+    imitation: Path | None = None
+    """The python of an environment with imitation, beside which speed then puts the fitting of reward models."""
     json: bool = False
     """Print JSON."""
     wandb_sync: bool = False
@@ -79,7 +81,7 @@ class Bench:
     def run(self) -> int:
         """Run the suite."""
         if self.suite == "speed":
-            self._options(())
+            self._options(("imitation",))
             return self._speed()
         if self.suite not in suites.names() and ":" not in self.suite and not is_file(self.suite):
             known = [*suites.names(), "speed"]
@@ -143,9 +145,7 @@ class Bench:
 
     def _options(self, known: tuple[str, ...]) -> dict[str, Any]:
         """What the user told a study besides its seeds; DescantError for what it does not take."""
-        told = {
-            name: value for name, value in (("prior", self.prior), ("data", self.data)) if value is not None
-        }
+        told = {name: getattr(self, name) for name in TAKES if getattr(self, name) is not None}
         for name in told.keys() - set(known):
             raise DescantError(
                 f"{self.suite} takes no --{name}: leave it out, or run descant bench {TAKES[name]}."
@@ -155,7 +155,12 @@ class Bench:
     def _speed(self) -> int:
         from .speed import measure, print_speed
 
-        rows = measure()
+        rows = measure(self.imitation)
+        if self.imitation is None:
+            print(
+                "reward models are not compared with imitation's: name a python that has it, --imitation",
+                file=sys.stderr,
+            )
         print_json([dataclasses.asdict(row) for row in rows]) if self.json else print_speed(rows)
         return 0 if all(row.met for row in rows) else 1
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -39,9 +40,9 @@ class Row:
         return self.value <= self.bar if self.at_most else self.value >= self.bar
 
 
-def measure() -> list[Row]:
-    """Every row. Takes about three minutes, most of it training."""
-    from . import bleu_speed, training_speed, translation_speed
+def measure(imitation: Path | None = None) -> list[Row]:
+    """Every row, those beside imitation if its python is given. Takes about three minutes, most of it training."""
+    from . import bleu_speed, preference_speed, training_speed, translation_speed
 
     rows = [against_cartpole(n) for n in (256, 4096)]
     rows += [throughput(n) for n in (1, 64, 1024)]
@@ -52,6 +53,7 @@ def measure() -> list[Row]:
     rows += bleu_speed.measure()
     rows += training_speed.measure()
     rows += translation_speed.measure()
+    rows += preference_speed.measure(imitation)
     return rows
 
 

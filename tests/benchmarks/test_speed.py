@@ -65,7 +65,7 @@ def test_every_row_has_a_sane_value(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_missed_bar_shows_and_counts(
     row: Row, met: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(speed, "measure", lambda: [Row("fine", 3.0, "x", bar=1.0), row])
+    monkeypatch.setattr(speed, "measure", lambda imitation: [Row("fine", 3.0, "x", bar=1.0), row])
     assert row.met == met
     assert main(["bench", "speed"]) == (0 if met else 1)
     assert ("MISSED" in capsys.readouterr().out) == (not met)
