@@ -85,6 +85,7 @@ SUITES = {
     "over-optimisation": "descant.benchmarks.overoptimisation:OVER_OPTIMISATION",
     "rl-tuner": "descant.benchmarks.rl_tuner:RL_TUNER",
     "preferences": "descant.benchmarks.preferences:PREFERENCES",
+    "rlhf": "descant.benchmarks.rlhf:RLHF",
     "translation": "descant.benchmarks.translation:TRANSLATION",
 }
 

@@ -1,0 +1,75 @@
+"""Policies of `bench rlhf`: tuned near the prior for a reward, and what they write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from descant.agent import Agent
+from descant.compositions import Compositions, write_compositions
+from descant.makers import make_agent
+from descant.music.keys import Key
+from descant.preferences.clips import melody_clip
+from descant.preferences.records import Clip
+from descant.reward_models.saving import Saved
+from descant.shells import make_task
+from descant.tasks import Floats
+
+from .rl_tuner_prior import ENV, Prior
+from .rlhf_settings import MARGIN
+
+
+def rules(home: Prior, taste: Mapping[str, float], scale: float = 1.0) -> dict[str, Any]:
+    """The reward `rl-tuner` with the terms of a taste alone, each weight times `scale`."""
+    terms = home.task.reward.weights
+    return {"name": "rl-tuner", "weights": {term: scale * taste.get(term, 0.0) for term in terms}}
+
+
+def tune(
+    home: Prior, reward: Any, seed: int, steps: int, kl_target: float, tuning: Mapping[str, Any]
+) -> Agent:
+    """A policy that begins as the prior, tuned by ppo; the price of a nat is moved to hold the KL below the target."""
+    config = dict(tuning) | {"prior": home.path, "init": home.path, "hidden": home.hidden, "seed": seed}
+    env = gymnasium.make_vec(ENV, num_envs=config["num_envs"], **home.options | {"reward": reward})
+    agent = make_agent("ppo", env, **config, kl_target=MARGIN * kl_target)
+    agent.learn(steps)
+    return agent
+
+
+def writes(agent: Agent, home: Prior, n: int, seed: int, reward: Any = "rl-tuner") -> Compositions:
+    """`n` melodies drawn from the policy, their worth by a reward, log p and exact KL to the prior."""
+    task = make_task(ENV, **home.options | {"reward": reward})
+    return write_compositions(agent, task, n, prior=home.agent, seed=seed, terms=False)
+
+
+def clips_of(found: Compositions, home: Prior, source: str) -> list[Clip]:
+    """The melodies as clips."""
+    key: Key = home.task.music_key
+    return [melody_clip(key, tokens, source) for tokens in found.actions]
+
+
+def proxy_of(saved: Saved, found: Compositions, annotator: str | None = None) -> Floats:
+    """What the reward model says of melodies: float64[n]."""
+    return saved.score(saved.view.items(found.last), annotator=annotator)
+
+
+def agreement(proxy: Floats, gold: Floats) -> float:
+    """Share of pairs (the first half beside the second) that the proxy orders as gold does; even gold is left out."""
+    half = len(gold) // 2
+    gaps = [values[:half] - values[half : 2 * half] for values in (proxy, gold)]
+    decided = gaps[1] != 0
+    right = (np.sign(gaps[0]) == np.sign(gaps[1]))[decided] + 0.5 * (gaps[0] == 0)[decided]
+    return float(right.mean()) if decided.any() else float("nan")
+
+
+def preferred(first: Floats, second: Floats) -> float:
+    """Share of pairs in which the first is worth more, row by row; equal counts half."""
+    return float(((first > second) + 0.5 * (first == second)).mean())
+
+
+def seeds(*parts: int) -> int:
+    """One seed of several, so that streams of different purposes differ."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])

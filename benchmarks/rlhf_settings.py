@@ -1,0 +1,105 @@
+"""What `bench rlhf` does: the teacher's taste, how much is asked, how policies are tuned; chosen on seeds from 100."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+# The teacher likes seven of the ten terms of `rl-tuner`, at the paper's prices. The others hang on all of a melody
+# (autocorrelation) or on one slip (repetition costs 100): a person's few answers would say nothing else.
+TASTE: Mapping[str, float] = MappingProxyType(
+    {
+        "key": 1.0,
+        "tonic": 1.0,
+        "motif": 1.0,
+        "intervals": 1.0,
+        "leaps": 1.0,
+        "unique-highest": 1.0,
+        "unique-lowest": 1.0,
+    }
+)
+TUNING: Mapping[str, Any] = MappingProxyType(
+    {
+        "recurrent": True,
+        "critic_hidden": [64, 100],
+        "num_envs": 256,
+        "n_steps": 32,
+        "ent_coef": 0.0,
+        "gamma": 1.0,
+        "gae_lambda": 0.95,
+        "n_epochs": 3,
+        "minibatch_size": 2048,
+        "learning_rate": 3e-3,
+        "kl_coef": 0.3,
+        "kl_gain": 1.0,
+    }
+)
+MARGIN = 0.8  # the controller aims at this share of the target, since it swings about what it aims at
+FITTED: dict[str, Any] = {"models": 1, "test": 0.2}  # of reward models for groups
+SHARES: Mapping[str, int] = MappingProxyType({"step-lovers": 16, "leap-lovers": 14, "high-lovers": 10})
+# Tastes that sum to about nothing: no policy serves two of them. If the first two did not mind how high melodies
+# are, the average would like what the third likes, and a policy tuned on it would be the third's own.
+TASTES: Mapping[str, str] = MappingProxyType(
+    {
+        "step-lovers": "steps=1,leaps=-1,high=-0.5",
+        "leap-lovers": "leaps=1,steps=-1,high=-0.5",
+        "high-lovers": "high=1",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Of the rounds.
+
+    taste: weights of terms of `rl-tuner`; temperature: of the teacher, in units of the taste; rounds; clips: written in
+    each, half by the prior and half by the policy once there is one; pairs: asked about in each; strategy: how they
+    are chosen once there is a reward model; model: its configuration; kl_target: KL to the prior in nats a step that
+    no policy may pass; steps: environment steps of one tuning; beta: of dpo; compositions: measured of each policy.
+    """
+
+    taste: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(TASTE))
+    temperature: float = 8.0
+    rounds: int = 3
+    clips: int = 400
+    pairs: int = 200
+    strategy: str = "uncertainty"
+    model: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"patience": 5})
+    kl_target: float = 0.3
+    steps: int = 120_000
+    tuning: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(TUNING))
+    beta: float = 0.1
+    compositions: int = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupSettings:
+    """Of the groups that disagree.
+
+    groups: annotators of each; tastes: of each, as `parse_taste` reads them; each: comparisons of an annotator;
+    temperature: of the teachers, in units of the taste; clips: of the prior, compared; models: configurations of
+    reward models by kind; the rest as of the rounds.
+    """
+
+    groups: Mapping[str, int] = dataclasses.field(default_factory=lambda: dict(SHARES))
+    tastes: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(TASTES))
+    each: int = 100
+    temperature: float = 0.02
+    clips: int = 2000
+    models: Mapping[str, Mapping[str, Any]] = dataclasses.field(
+        default_factory=lambda: {
+            "btl": FITTED,
+            "dpl": FITTED,
+            "per-user": FITTED,
+            "vpl": {**FITTED, "epochs": 60},
+        }
+    )
+    kl_target: float = 0.3
+    steps: int = 100_000
+    tuning: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(TUNING))
+    compositions: int = 1024
+
+
+ROUNDS, GROUPS = Settings(), GroupSettings()
