@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from descant.agent import Agent
+from descant.commands.annotators import run_for
 from descant.commands.bounds import at_least
 from descant.commands.compose_melodies import Wanted, compose_melodies, leave
 from descant.commands.evaluate import bound, find_agent, outcome_json, problem_name
@@ -30,6 +31,8 @@ class Compose:
 
     Example: descant compose runs/note-rnn --n 10 --key D --mode dorian --temperature 0.9 --primer "D4 E4:2"
 
+    Example: descant compose runs/tuned --annotator maria
+
     Example: descant compose runs/counterpoint-reinforce-0 --cantus "D4 F4 E4 D4" --position above --out composed
     """
 
@@ -49,6 +52,8 @@ class Compose:
     """Take the likeliest action always, as --temperature 0 does: one melody."""
     prior: str | None = None
     """Melodies: a run to say log p by, in place of the one it was trained with."""
+    annotator: str | None = None
+    """Compose for an annotator: with the run that was tuned for them, this one or one in this folder of runs."""
     cantus: str | None = None
     """Counterpoint: a name (dorian, phrygian, lydian, mixolydian, aeolian, ionian), notes ("D4 F4 E4 D4"), or a MIDI
     file."""
@@ -66,6 +71,8 @@ class Compose:
     def run(self) -> int:
         """Write the files; say where they are."""
         at_least(0, seed=self.seed)
+        if self.annotator is not None:
+            self.run_or_agent = run_for(self.run_or_agent, self.annotator)
         agent, env_id, options = find_agent(self.run_or_agent)
         if env_id == MELODY:
             self._refuse("counterpoint", "cantus", "position")
