@@ -69,6 +69,12 @@ class Fit:
     """vpl: of an annotator's code (8); per-user: of the features that heads weigh (8)."""
     beta: float | None = None
     """vpl: weight of the KL of codes to their prior (0.1); too much, and codes say nothing."""
+    flips: float | None = None
+    """vpl: largest share of answers turned around in half of what codes are read off in training (0)."""
+    opposite: float | None = None
+    """vpl: how often somebody of the opposite taste is learned from, all answers turned (0)."""
+    scaling: str | None = None
+    """vpl: scores in logits (none), or as the share of clips that the annotator likes less (spo)."""
     family: str | None = None
     """dpl: mean-variance or categorical (mean-variance)."""
     seed: int = 0

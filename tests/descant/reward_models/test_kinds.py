@@ -61,6 +61,28 @@ def test_categorical_preferences_count_all_places() -> None:
     assert float(categorical_preference(*logs)) == pytest.approx(np.log(expected), abs=1e-12)
 
 
+def test_gradients_of_preferences_are_their_differences() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 7, 5, generator=rng, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: categorical_preference(*x.log_softmax(-1)), logits)
+    gap = torch.tensor([0.7, -2.0, -9.0], dtype=torch.float64, requires_grad=True)
+    variance = torch.tensor([1.5, 0.3, 1.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(normal_preference, (gap, variance))
+    first, second = logits.log_softmax(-1)
+    both = categorical_preference(first, second).exp() + categorical_preference(second, first).exp()
+    torch.testing.assert_close(both, torch.ones_like(both))
+
+
+@pytest.mark.parametrize("family", ["mean-variance", "categorical"])
+def test_one_order_is_learned_as_a_distribution(family: str) -> None:
+    points = np.random.default_rng(0).random((1_500, 2))
+    answers = np.where(np.abs(points[:, 0] - 0.5) < np.abs(points[:, 1] - 0.5), 0, 1)
+    items = Items(torch.from_numpy(points.reshape(-1, 1, 1)).float(), torch.ones(3_000, dtype=torch.int64))
+    config = DPLConfig(models=2, hidden=(16, 16), family=family, epochs=12, learning_rate=1e-2)  # type: ignore[arg-type]
+    fitted = fit("dpl", LINE, make_comparisons(items, np.arange(3_000).reshape(-1, 2), answers), config)
+    assert min(fitted.report["accuracy_of_each"]) > 0.85
+
+
 @pytest.mark.parametrize("family", ["mean-variance", "categorical"])
 def test_what_divides_people_has_a_spread(family: str) -> None:
     # One side of the line is liked by all; on the other, half like it most and half least.
