@@ -20,7 +20,7 @@ from descant.text.translations import State, bleu_scores, start, texts_of, token
 from descant.text.vocabularies import EOS, PAD, UNK
 
 Order = Literal["random", "sequential"]
-OPTIONS = ("first", "pairs")
+OPTIONS = ("first", "pairs", "source")
 
 
 class Translation(Task[State]):
@@ -51,7 +51,8 @@ class Translation(Task[State]):
 
     ## Starting state
     A sentence drawn from the split, nothing written. With `order="sequential"`, N rows begin with the first N sentences
-    and each goes N on at every reset. Reset options: `first`: begin with this one; `pairs`: these, one each row. With
+    and each goes N on at every reset. Reset options: `first`: begin with this one; `pairs`: these, one each row;
+    `source`: the text that these must have, so that those of another split are not taken for them. With
     `group_size` in a vector environment, rows of a group translate the same sentence.
 
     ## Episode end
@@ -205,11 +206,22 @@ class Translation(Task[State]):
             if option not in OPTIONS:
                 raise DescantError(f"Unknown reset option {option!r}.{did_you_mean(option, OPTIONS)}")
         if "pairs" in options:
-            return _checked(options["pairs"], n, len(self.pairs))
+            rows = _checked(options["pairs"], n, len(self.pairs))
+            self._check_text(rows, options.get("source"))
+            return rows
         if "first" not in options and self.order == "random":
             return rng.integers(len(self.pairs), size=n)
         first = _checked([options.get("first", 0)], 1, len(self.pairs))
         return (first + np.arange(n)) % len(self.pairs)
+
+    def _check_text(self, rows: Ints, text: str | None) -> None:
+        """DescantError where the sentences are not those that somebody has in mind."""
+        others = [int(row) for row in rows if text is not None and self.pairs.text.source[row] != text]
+        if others:
+            raise DescantError(
+                f"Sentence {others[0]} is {self.pairs.text.source[others[0]]!r}, not {text!r}: make the environment "
+                "with the data and the split that it is from."
+            )
 
 
 def _tokens(vocabulary: int, columns: int) -> spaces.MultiDiscrete:

@@ -15,6 +15,8 @@ from descant.commands.bounds import at_least
 from descant.commands.evaluate import bound, find_agent
 from descant.commands.melodies import melody_task, own_key
 from descant.commands.output import print_json
+from descant.commands.prefs_translations import translation_clips
+from descant.commands.translation import ID as TRANSLATION
 from descant.errors import DescantError
 from descant.preferences.clips import COUNTERPOINT, MELODY, counterpoint_clip, melody_clip, read_compositions
 from descant.preferences.records import Clip
@@ -26,7 +28,8 @@ from descant.registry import build, tasks
 class New:
     """Make a store of clips, from runs, folders of descant compose, or agents that need no training.
 
-    A run composes --n clips: melodies, or counterpoints to Fux's six cantus firmi, above and below in turn.
+    A run composes --n clips: melodies, or counterpoints to Fux's six cantus firmi, above and below in turn. A run that
+    translates writes two translations of each of --n / 2 sentences held out.
 
     Example: descant prefs new taste.db runs/first rules=runs/second --n 24
     """
@@ -38,7 +41,7 @@ class New:
     n: int = 24
     """Clips of each run."""
     temperature: float = 1.0
-    """Melodies: above 1 is wilder, below 1 safer."""
+    """Melodies, translations: above 1 is wilder, below 1 safer."""
     add: bool = False
     """Add to a store that is there."""
     seed: int = 0
@@ -77,7 +80,11 @@ class New:
             return self._melodies(agent, options, name)
         if env_id == COUNTERPOINT:
             return self._counterpoints(agent, options, name)
-        raise DescantError(f"{place} was trained on {env_id}: clips are made of {MELODY} and {COUNTERPOINT}.")
+        if env_id == TRANSLATION:
+            return translation_clips(place, name, self.n, self.temperature, self.seed)
+        raise DescantError(
+            f"{place} was trained on {env_id}: clips are made of {MELODY}, {COUNTERPOINT} and {TRANSLATION}."
+        )
 
     def _melodies(self, agent: Agent, options: dict[str, Any], name: str) -> list[Clip]:
         from descant.compositions import write_compositions
