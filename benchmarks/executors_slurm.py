@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from descant.errors import DescantError
 
 from .executors import Lost
+from .executors_local import THREADS
 from .work import Done, Job, answer, answered, call, order, ordered
 
 INSTALL = "--executor slurm needs submitit, which is not installed: pip install 'descant[slurm]'."
@@ -33,7 +35,13 @@ class Slurm:
 
     def submit(self, job: Job) -> Any:
         """Put a job into the queue."""
-        handle = self.executor.submit(carry_out, order(job), str(self.out))
+        before = dict(os.environ)
+        os.environ |= dict.fromkeys(THREADS, "1")  # jobs inherit it
+        try:
+            handle = self.executor.submit(carry_out, order(job), str(self.out))
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
         self.at_work.append(handle)
         return handle
 

@@ -129,3 +129,17 @@ def test_tables_name_all_there_is(heading: str, names: dict[str, str]) -> None:
     table = readme.split(f"| {heading} |")[1].split("\n\n")[0]
     first_cells = [line.split("|")[1] for line in table.split("\n")[2:]]
     assert sorted(name for cell in first_cells for name in re.findall(r"`([^`]+)`", cell)) == sorted(names)
+
+
+def test_a_newcomers_five_tasks_are_a_command_or_three_lines_each() -> None:
+    """The README runs as a whole above."""
+    text = (ROOT / "README.md").read_text()
+    tasks = re.findall(r"^\*\*(\d)\. (.*?)\*\*(.*?)(?=^\*\*|^There)", text, re.MULTILINE | re.DOTALL)
+    words = ("Make the environment", "Train an agent", "Hear the result", "Compare two agents", "own reward")
+    assert [number for number, _, _ in tasks] == list("12345")
+    for (_, title, body), expected in zip(tasks, words, strict=True):
+        assert expected in title
+        run = [block for block in blocks_in(body) if block.language in ("bash", "python")]
+        assert run
+        for block in run:
+            assert sum(bool(line.strip()) for line in block.text.splitlines()) <= 3

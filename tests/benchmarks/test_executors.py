@@ -206,8 +206,12 @@ def test_slurm_gives_the_same_numbers(at_home: Path, tmp_path: Path) -> None:
 
 @with_submitit
 def test_slurm_runs_studies_and_keeps_what_fails(tmp_path: Path) -> None:
+    before = os.environ.get("OMP_NUM_THREADS")
     jobs = [job("until", path=str(tmp_path / "never")), job("count", path=str(tmp_path / "calls"), value=3)]
-    failed, fine = run_jobs(jobs, tmp_path, 1, Executor("slurm", "debug"))
+    jobs.append(job("threads"))
+    failed, fine, alone = run_jobs(jobs, tmp_path, 1, Executor("slurm", "local"))
+    assert alone.value == [1, "1"]
+    assert os.environ.get("OMP_NUM_THREADS") == before
     assert fine.value == 3
     assert failed.error == "ValueError: not yet"
     assert failed.trace.startswith("Traceback")

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from descant.benchmarks.jobs import Done, Job
-from descant.benchmarks.studies import Study, Table, interval, markdown, run_study
+from descant.benchmarks.studies import Study, Table, errors_of, interval, markdown, run_study
 from descant.cli import main
 from descant.registry import suites
 
@@ -78,3 +78,16 @@ def test_help_names_every_suite(capsys: pytest.CaptureFixture[str]) -> None:
     told = re.search(r"Suites: (.*?)\.\s", capsys.readouterr().out, re.DOTALL)
     assert told
     assert set(re.split(r",\s+", told[1])) == {*suites.names(), "speed"}
+
+
+def test_a_traceback_stands_below_what_failed() -> None:
+    job = Job("seed 1", "m:f", {})
+    fine, plain = Done(job, 1, 0.1), Done(job, None, 0.1, "OSError: x")
+    broken = Done(job, None, 0.1, "ValueError: y", "Traceback\n  File z\nValueError: y\n")
+    failed = errors_of([fine, plain, broken])
+    assert failed == ("seed 1: OSError: x", "seed 1: ValueError: y\nTraceback\n  File z\nValueError: y")
+    text = markdown(Table("t", ("a",), (("1",),), [], False, failed))
+    assert text.endswith(
+        "- failed: seed 1: OSError: x\n- failed: seed 1: ValueError: y\n\n"
+        "      Traceback\n        File z\n      ValueError: y"
+    )
