@@ -70,7 +70,9 @@ def descend(model: RewardModel, parts: Split, tell: Progress | None = None) -> t
             total = losses.mean(1).sum()  # models share no weights, so that each has its own step
             total.backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():  # as AdamW has it (Loshchilov and Hutter 2019)
-                torch._foreach_mul_(weights_of_all, 1 - optimizer.param_groups[0]["lr"] * config.weight_decay)
+                torch._foreach_mul_(
+                    [*weights_of_all], 1 - optimizer.param_groups[0]["lr"] * config.weight_decay
+                )
             optimizer.step()
         held_out = loss_on(model, parts.valid)
         if tell is not None:
