@@ -1,4 +1,8 @@
-"""Jobs in processes of this machine: one thread each, each on a core of its own, used again for the next job."""
+"""Jobs in processes of this machine: one thread each, used again for the next job.
+
+Where every core has a worker, each keeps to one of its own. Where fewer work, the kernel chooses: a worker that may not
+leave a core that others use would wait beside an idle one.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ class Local:
 
     def __init__(self, out: Path, workers: int, address: str | None) -> None:
         self.out = out
+        self.pinned = workers >= cores()
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []
 
@@ -71,7 +76,13 @@ class Local:
 
     def _start(self) -> Worker:
         worker = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.worker", str(self.out)],
+            [
+                sys.executable,
+                "-m",
+                f"{__package__}.worker",
+                str(self.out),
+                *(["pinned"] if self.pinned else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
@@ -79,6 +90,11 @@ class Local:
         )
         self.workers.append(worker)
         return worker
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _how(code: int) -> str:

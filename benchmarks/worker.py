@@ -11,9 +11,9 @@ from pathlib import Path
 from .work import answer, call, ordered
 
 
-def main(out: Path) -> int:
+def main(out: Path, pinned: bool = False) -> int:
     """Work until there are no more orders."""
-    core = pin()
+    core = pin() if pinned else None
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):  # stopped, or the benchmark has gone
         serve(out)
     if core is not None:
@@ -63,4 +63,4 @@ def pin() -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), "pinned" in sys.argv[2:]))

@@ -58,7 +58,9 @@ class StackedMLP(nn.Module):
             self.biases.append(nn.Parameter(torch.empty(models, 1, after).uniform_(-bound, bound)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """float[M, ..., out]; x is [M, ..., in]."""
+        """float[M, ..., out]; x is [M, ..., in]. One size makes no layer."""
+        if not self.weights:
+            return x
         out = x.flatten(1, -2)
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             out = torch.baddbmm(bias, out.relu() if layer else out, weight)

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import descant.benchmarks.executors as executors
+import descant.benchmarks.executors_local as executors_local
 from descant.benchmarks.executors import Executor, Lost, execute
 from descant.benchmarks.jobs import run_jobs
 from descant.benchmarks.runner import train_all
@@ -165,6 +166,18 @@ def test_workers_keep_to_cores_of_their_own(tmp_path: Path, monkeypatch: pytest.
         os.sched_setaffinity(0, mine)
         for file in held[1:]:
             os.close(file or 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no processes")
+@pytest.mark.parametrize(("spare", "pinned"), [(0, True), (1, False)])
+def test_workers_are_kept_to_cores_only_where_each_core_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: int, pinned: bool
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the locks are
+    monkeypatch.setattr(executors_local, "cores", lambda: 1 + spare)
+    (done,) = run_jobs([job("cores")], tmp_path, workers=1)
+    mine = sorted(os.sched_getaffinity(0))
+    assert done.value == (mine[:1] if pinned else mine)
 
 
 # The same numbers everywhere.

@@ -326,7 +326,7 @@ def test_sb3s_multi_input_policy_runs_on_it() -> None:
     assert action.shape == (4,)
 
 
-@pytest.mark.parametrize("name", ["reinforce", "ppo", "rloo", "dqn", "sb3/maskable-ppo"])
+@pytest.mark.parametrize("name", ["reinforce", "ppo", "rloo", "em", "sb3/maskable-ppo"])
 def test_agents_run_on_it(name: str, tmp_path: Path) -> None:
     env = gymnasium.make_vec(ID, num_envs=8, size=20, max_words=6, autoreset_mode="SameStep")
     agent = descant.make_agent(name, env, **({"n_steps": 8} if "ppo" in name else {}))

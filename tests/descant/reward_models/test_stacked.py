@@ -12,7 +12,7 @@ from descant.policies.networks import make_memory
 from descant.reward_models.stacked import Ensemble, Items, StackedLSTM, StackedTransformer
 
 SPACE = spaces.MultiDiscrete([5, 4])
-SHAPES = [("mlp", (12, 8)), ("lstm", (12, 8)), ("transformer", (8, 8)), ("mlp", ())]
+SHAPES = [("mlp", (12, 8)), ("lstm", (12, 8)), ("transformer", (8, 8)), ("mlp", ()), ("mlp", (8,))]
 
 
 def items(n: int = 6, steps: int = 7) -> Items:
