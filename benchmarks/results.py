@@ -61,8 +61,9 @@ def read_results(out: Path) -> dict[str, Any]:
     try:
         results: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise DescantError(
-            f"{path} can't be read ({error}): give a folder that descant bench SUITE --out has written."
+            f"{path} can't be read ({reason}): give a folder that descant bench SUITE --out has written."
         ) from error
     if not isinstance(results, dict) or results.get("format") != FORMAT or "entries" not in results:
         raise DescantError(f"{path} is of another version of descant: run the benchmark again.")

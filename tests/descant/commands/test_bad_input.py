@@ -134,7 +134,7 @@ LINES = [
     ("compose counterpoint --cantus dorian --seed -1", "--seed must be at least 0, not -1."),
     ("compose cartpole --cantus dorian", "cartpole was trained on CartPole-v1, not on descant/Melody-v0 or"),
     ("report absent", "absent/results.json can't be read"),
-    ("report counterpoint", "run descant bench quick --out counterpoint"),
+    ("report counterpoint", "(No such file or directory): give a folder that descant bench SUITE --out has"),
     ("bench quik", "Unknown suite 'quik'. Did you mean 'quick'?"),
     ("bench quick --workers 0", "--workers must be at least 1, not 0."),
     ("bench quick --out file", "file can't be written (Not a directory): choose another --out."),
