@@ -7,6 +7,7 @@ import json
 import math
 import re
 import subprocess
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from descant.benchmarks import rl_tuner, rl_tuner_prior, rl_tuner_tables, rl_tuner_tuning
+from descant.benchmarks.executors import Executor
 from descant.benchmarks.jobs import Done, Job
 from descant.benchmarks.rl_tuner import RL_TUNER, jobs, tables
 from descant.benchmarks.rl_tuner_bars import BARS, STATISTICS, Bar, bars, missed
@@ -600,16 +602,16 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "run_jobs", run_here)
 
 
-def run_here(made: list[Job], out: Path, workers: int) -> list[Done]:
+def run_here(made: list[Job], out: Path, workers: int, executor: Executor) -> list[Done]:
     """`run_jobs` without processes."""
     from descant.benchmarks import jobs as machinery
 
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr(machinery, "_results", lambda todo, out, _: (machinery.call(job, out) for job in todo))
-    try:
-        return machinery.run_jobs(made, out, workers)
-    finally:
-        monkey.undo()
+    def one_by_one(todo: list[Job], out: Path, *_: Any) -> Iterator[Done]:
+        yield from (machinery.call(job, out) for job in todo)
+
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(machinery, "execute", one_by_one)
+        return machinery.run_jobs(made, out, workers, executor)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -630,7 +632,8 @@ def test_it_goes_from_a_prior_to_a_report_and_is_not_done_again(
     assert main(command) == 1
     after = json.loads(capsys.readouterr().out)
     assert len(done) == 1  # the one that was not there
-    assert after[0]["failed"] == ["g seed 0: ZeroDivisionError: division by zero"]
+    (failed,) = after[0]["failed"]
+    assert failed.startswith("g seed 0: ZeroDivisionError: division by zero\nTraceback")
     assert after[0]["data"]["ppo"] == found[0]["data"]["ppo"]
 
 
