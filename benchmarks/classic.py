@@ -96,7 +96,7 @@ CARTPOLE_DQN = {
     "n_steps": 3,
     "tau": 1.0,
     "target_update_interval": 32,
-    "train_freq": 64,
+    "train_freq": 32,
     "gradient_steps": 32,
     "exploration_fraction": 0.16,
     "exploration_final_eps": 0.04,
@@ -150,7 +150,7 @@ OURS: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
     ),
     ("cartpole", "dqn"): (
         50_000,
-        {"num_envs": 4, "train_freq": 16, "gradient_steps": 32, "batch_size": 256, "learning_rate": 3e-3}
+        {"num_envs": 4, "train_freq": 16, "gradient_steps": 64, "batch_size": 256, "learning_rate": 3e-3}
         | {"gamma": 0.98, "n_steps": 3, "target": "hard", "target_interval": 32}
         | {"double": False, "hidden": [64, 64]}
         | {"exploration_fraction": 0.16, "epsilon_end": 0.04},
