@@ -52,16 +52,26 @@ def environments() -> None:
         assert reward.shape == (8,)
 
 
+LEARN_FROM = {"dpo": "comparisons", "mixer": "references"}
+
+
 def names() -> None:
     """All agents of the catalogue can be made, on the environment that suits them all: it carries a prior."""
     import descant
+    from descant.errors import DescantError
     from descant.registry import agents
 
     listed = descant.list_agents()
     assert {"random", "exact", "reinforce", "sb3/ppo"} <= set(listed), listed
     for name in listed:
         prior = {"prior": "task"} if agents.get(name).needs_prior else {}
-        descant.make_agent(name, "descant/Tokens-v0", **prior)
+        refused = ""
+        try:
+            descant.make_agent(name, "descant/Tokens-v0", **prior)
+        except DescantError as error:  # what it learns from is not there, and it says so
+            refused = str(error)
+        assert LEARN_FROM.get(name, "") in refused, (name, refused)
+        assert not refused or name in LEARN_FROM, (name, refused)
 
 
 def descant_command(*arguments: str, status: int = 0) -> str:
