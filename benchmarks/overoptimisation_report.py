@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from descant.files import write_atomically
-
+from .pages import drawings, write_page
 from .studies import Table
 
 
 def write_report(tables: Sequence[Table], pictures: Sequence[Path], worlds: int, out: Path) -> Path:
     """Write out/report.html; its path."""
-    import jinja2
-
-    loader = jinja2.PackageLoader("descant.benchmarks")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    drawn = [path.read_text() for path in pictures if path.suffix == ".svg"]
-    page = environment.get_template("over_optimisation.html").render(
-        tables=tables, worlds=worlds, pictures=[svg[svg.index("<svg") :] for svg in drawn]
+    drawn = drawings(pictures)
+    return write_page(
+        "over_optimisation.html", out / "report.html", tables=tables, worlds=worlds, pictures=drawn
     )
-    write_atomically(path := out / "report.html", page.encode())
-    return path

@@ -14,6 +14,7 @@ from descant.music.cantus_firmi import find
 from descant.music.pitches import Pitch
 from descant.music.scores import counterpoint_score
 
+from .pages import write_page
 from .results import write_raw
 from .studies import Table, markdown
 from .suite_pictures import write_pictures
@@ -37,14 +38,12 @@ def write_report(results: dict[str, Any], out: Path) -> Path:
 
     DescantError where the folder lacks its files.
     """
-    import jinja2
-
-    loader = jinja2.PackageLoader("descant.benchmarks")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     problems = [_problem(results, out, i) for i in range(len(_first(results)["problems"]))]
     pictures = write_pictures(results, out)
     raw = write_raw(results, out)
-    page = environment.get_template("report.html").render(
+    path = write_page(
+        "report.html",
+        out / "report.html",
         results=results,
         introduction=INTRODUCTION,
         tables=tables_of(results),
@@ -56,8 +55,6 @@ def write_report(results: dict[str, Any], out: Path) -> Path:
         settings=settings_table(results),
         raw=raw.name,
     )
-    path = out / "report.html"
-    write_atomically(path, page.encode())
     write_atomically(out / "report.md", as_markdown(results, list(pictures)).encode())
     return path
 

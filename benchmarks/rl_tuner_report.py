@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from descant.files import write_atomically
 from descant.music.audio import to_wav
 from descant.music.keys import Key
 from descant.music.melody_scores import melody_score
 from descant.shells import make_task
 from descant.tasks import replay
 
+from .pages import drawings, inline, write_page
 from .report import SAMPLE_RATE
 from .rl_tuner_prior import ENV
 from .rl_tuner_tables import Model
@@ -31,19 +31,15 @@ def write_report(
     out: Path,
 ) -> Path:
     """Write out/report.html; its path. Scores are of each model's first seed, as they were drawn."""
-    import jinja2
-
-    loader = jinja2.PackageLoader("descant.benchmarks")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.get_template("rl_tuner.html").render(
+    return write_page(
+        "rl_tuner.html",
+        out / "report.html",
         tables=tables,
-        pictures=[_inline(path.read_text()) for path in pictures if path.suffix == ".svg"],
+        pictures=drawings(pictures),
         curves=learning_curves(models),
         models=[{"name": m.name, "samples": samples(m)} for m in models if m.seeds],
         failed=failed,
     )
-    write_atomically(path := out / "report.html", page.encode())
-    return path
 
 
 def samples(model: Model) -> list[dict[str, Any]]:
@@ -58,7 +54,7 @@ def _sample(written: list[int]) -> dict[str, Any]:
     findings = task.reward.explain(episode)
     sound = base64.b64encode(to_wav(melody_score(written, KEY), SAMPLE_RATE)).decode()
     return {
-        "svg": _inline(task.render(episode, "svg")),
+        "svg": inline(task.render(episode, "svg")),
         "sound": f"data:audio/wav;base64,{sound}",
         "findings": [f"step {f.position}, {f.rule}: {f.message}" for f in findings],
         "errors": sum(f.severity == "error" for f in findings),
@@ -88,9 +84,4 @@ def learning_curves(models: Sequence[Model]) -> str:
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "descant"}):  # the same results give the same file
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _inline(buffer.getvalue())
-
-
-def _inline(svg: str) -> str:
-    """A drawing without what stands in front of it in a file."""
-    return svg[svg.index("<svg") :]
+    return inline(buffer.getvalue())

@@ -10,6 +10,7 @@ import numpy as np
 
 from descant.files import write_atomically
 
+from .pages import drawings, write_page
 from .studies import Table
 from .translation_runs import split_tasks
 from .translation_tables import CROSS_ENTROPY, Row
@@ -25,16 +26,15 @@ def write_report(
     out: Path,
 ) -> tuple[Path, Path]:
     """Write out/report.html, and out/samples.md with the translations alone; their paths."""
-    import jinja2
-
-    loader = jinja2.PackageLoader("descant.benchmarks")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     samples = {name: side_by_side(rows) for name, rows in worlds.items()}
-    drawn = [_inline(path.read_text()) for path in pictures if path.suffix == ".svg"]
-    page = environment.get_template("translation.html").render(
-        tables=tables, pictures=drawn, samples=samples, failed=failed
+    path = write_page(
+        "translation.html",
+        out / "report.html",
+        tables=tables,
+        pictures=drawings(pictures),
+        samples=samples,
+        failed=failed,
     )
-    write_atomically(path := out / "report.html", page.encode())
     write_atomically(text := out / "samples.md", _markdown(samples).encode())
     return path, text
 
@@ -68,8 +68,3 @@ def _markdown(samples: Mapping[str, Any]) -> str:
         for sample in found:
             lines += [f"- {title}: {text}" for title, text in sample] + [""]
     return "\n".join(lines) + "\n"
-
-
-def _inline(svg: str) -> str:
-    """A drawing without what stands in front of it in a file."""
-    return svg[svg.index("<svg") :]
