@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from descant.commands.output import print_json
 from descant.errors import DescantError, did_you_mean
 from descant.registry import suites
 
+from . import raw
 from .executors import Executor, check_executor
 from .specs import Plan, Suite
-from .studies import Study, as_json, print_table, run_study
+from .studies import Study, Table, as_json, print_table, run_study, write_tables
 from .suite_files import is_file, load_suite
 
 TAKES = {"prior": "rl-tuner", "data": "translation", "imitation": "speed"}  # which study an option is of
@@ -171,12 +173,7 @@ class Bench:
             )
         out = self.out or Path("results") / study.name
         tables = run_study(study, out, self.seeds, self.workers, executor, **self._options(study.options))
-        if self.json:
-            print_json(as_json(tables))
-        else:
-            for table in tables:
-                print_table(table)
-        return 0 if all(table.met and not table.failed for table in tables) else 1
+        return _told(tables, self.json)
 
     def _suite(self, suite: Suite, executor: Executor) -> int:
         from .checks import check, only
@@ -218,14 +215,17 @@ class Bench:
         rows, total = matrix(suite, out, self.workers)
         if self.json:
             print_json({"suite": suite.name, "runs": rows, "seconds": total})
-            return 0
+            return int(any(row["error"] for row in rows))
         for row in rows:
-            left = f"{row['seconds']:.0f} s" if row["seconds"] else "done"
+            left = "fails" if row["error"] else f"{row['seconds']:.0f} s" if row["left"] else "done"
             print(
                 f"{row['agent']:<20} seed {row['seed']:<4} {row['steps']:>12,} steps  {left:>8}  {row['folder']}"
             )
         print(f"{len(rows)} runs, about {total:.0f} s with {self.workers} workers, tests and report included")
-        return 0
+        failed = {row["agent"]: row["error"] for row in rows if row["error"]}
+        for agent, error in failed.items():
+            print(f"failed: {agent}: {error}")
+        return 1 if failed else 0
 
 
 def _with_suites(told: str) -> str:
@@ -239,7 +239,7 @@ Bench.__doc__ = _with_suites(Bench.__doc__ or "")
 
 @dataclasses.dataclass
 class Report:
-    """Write the report of a results folder anew, as HTML and Markdown, or compare two folders of one suite.
+    """Write the report of a results folder anew, from a study's raw data its tables, or compare two folders of a suite.
 
     compare A B prints a row an agent. It got worse where its mean score fell with p < 0.05 (permutations of runs,
     Holm's correction), where more of its runs failed, or, for an agent that learns nothing, where its score fell at
@@ -247,30 +247,46 @@ class Report:
 
     Example: descant report results/quick
 
+    Example: descant report docs/results/raw/imitation.jsonl.gz
+
     Example: descant report compare results/before results/after
     """
 
     results: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """A folder that descant bench has written; or: compare A B."""
+    """A folder that descant bench has written, or a study's raw data; or: compare A B."""
     tolerance: float | None = None
     """compare: a fall of the score to count as worse where there are too few seeds for a test."""
     json: bool = False
-    """compare: print JSON."""
+    """A study's tables and compare: print JSON."""
 
     def run(self) -> int:
-        """Write report.html, or print the comparison."""
+        """Write report.html, or print tables."""
         if self.results[:1] == ("compare",):
             return self._compare(*map(Path, self.results[1:]))
         if len(self.results) != 1:
             raise DescantError("Give one results folder, or: descant report compare A B.")
-        if self.tolerance is not None or self.json:
-            raise DescantError("--tolerance and --json are for descant report compare A B.")
+        if self.tolerance is not None:
+            raise DescantError("--tolerance is for descant report compare A B.")
+        folder = Path(self.results[0])
+        if folder.is_file():
+            return self._study(folder, None)
+        if (folder / "jobs").is_dir():
+            return self._study(folder / raw.NAME, folder)
+        if self.json:
+            raise DescantError("--json is for a study's raw data and for descant report compare A B.")
         from .report import write_report
         from .results import read_results
 
-        folder = Path(self.results[0])
         print(write_report(read_results(folder), folder))
         return 0
+
+    def _study(self, file: Path, out: Path | None) -> int:
+        """The tables of a study's raw data, written to `out` where there is one."""
+        name, done = raw.read_jobs(file)
+        with tempfile.TemporaryDirectory() as nowhere:
+            tables = write_tables(suites.get(name), done, out or Path(nowhere))
+        kept = tables if out else [dataclasses.replace(table, files=()) for table in tables]
+        return _told(kept, self.json)
 
     def _compare(self, *folders: Path) -> int:
         from .comparison import compare
@@ -282,6 +298,16 @@ class Report:
         table = compare(*folders, self.tolerance)
         print_json({"met": table.met, "agents": table.data}) if self.json else print_table(table)
         return 0 if table.met else 1
+
+
+def _told(tables: list[Table], as_data: bool) -> int:
+    """Print what a study found; the exit status."""
+    if as_data:
+        print_json(as_json(tables))
+    else:
+        for table in tables:
+            print_table(table)
+    return 0 if all(table.met and not table.failed for table in tables) else 1
 
 
 def _again(bench: Bench, name: str) -> str:

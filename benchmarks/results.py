@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import platform
@@ -28,6 +27,7 @@ from descant.runs.metrics import read_metrics
 from descant.shells import TaskVectorEnv
 
 from .board import Board
+from .raw import NAME, write_lines
 from .runner import Trained, seconds_of
 from .specs import Entry, Suite, names_of
 
@@ -42,6 +42,11 @@ def evaluate_suite(suite: Suite, trained: Sequence[Trained], out: Path) -> dict[
         for i, (name, entry) in enumerate(zip(names_of(suite), suite.entries, strict=True)):
             entries.append(evaluate_entry(suite, name, entry, trained, out))
             board.update(0, i + 1)
+    return write_results(suite, entries, out)
+
+
+def write_results(suite: Suite, entries: Sequence[dict[str, Any]], out: Path) -> dict[str, Any]:
+    """Write results.json: a suite's evaluated entries, and how they came about; what it holds."""
     results = {
         "format": FORMAT,
         "suite": suite.name,
@@ -185,7 +190,4 @@ def write_raw(results: dict[str, Any], out: Path) -> Path:
             if run.get("folder"):
                 metrics = read_metrics(out / run["folder"] / "metrics.jsonl")
                 lines += [{"kind": "training", **who, **record} for record in metrics]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    path = out / "raw.jsonl.gz"
-    write_atomically(path, gzip.compress(text.encode(), mtime=0))  # the same results give the same file
-    return path
+    return write_lines(out / NAME, lines)

@@ -53,7 +53,7 @@ def train_all(
     for spec in specs:
         if not is_done(spec, out):
             try:
-                _begin(spec, out)
+                begin_run(spec, out)
                 jobs.append(_job(spec, out))
             except DescantError as error:
                 failed[spec.folder(out).name] = str(error)
@@ -166,7 +166,7 @@ def _writable(out: Path) -> None:
         raise DescantError(f"{out} can't be written ({error.strerror}): choose another --out.") from error
 
 
-def _begin(spec: RunSpec, out: Path) -> None:
+def begin_run(spec: RunSpec, out: Path) -> None:
     """Make the run's folder, where there is none yet. DescantError for an agent or an option there isn't."""
     folder = spec.folder(out)
     if (folder / "config.json").exists():

@@ -11,6 +11,7 @@ from typing import Any
 
 from descant.files import write_atomically
 
+from . import raw
 from .executors import LOCAL, Executor
 from .jobs import Done, Job, run_jobs
 from .statistics import interval as interval  # studies take it from here
@@ -54,9 +55,16 @@ def run_study(
     executor: Executor = LOCAL,
     **options: Any,
 ) -> list[Table]:
-    """Run what is not done yet; the tables, also written to out/NAME.md and out/NAME.json."""
+    """Run what is not done yet; the tables, also written to out/NAME.md and out/NAME.json, with raw.jsonl.gz."""
     jobs = study.jobs(range(study.seeds if seeds is None else seeds), **options)
-    tables = study.tables(run_jobs(jobs, out, workers, executor), out)
+    done = run_jobs(jobs, out, workers, executor)
+    raw.write_jobs(study.name, done, out / raw.NAME)
+    return write_tables(study, done, out)
+
+
+def write_tables(study: Study, done: list[Done], out: Path) -> list[Table]:
+    """What a study found, written to out/NAME.md and out/NAME.json."""
+    tables = study.tables(done, out)
     write_atomically(out / f"{study.name}.md", "\n\n".join(map(markdown, tables)).encode() + b"\n")
     write_atomically(out / f"{study.name}.json", (json.dumps(as_json(tables), indent=1) + "\n").encode())
     return tables

@@ -124,11 +124,13 @@ def train(
     progress_bar: bool = False,
     total: int | None = None,
     prepare: Callable[[Any], None] | None = None,
+    look: Callable[[Any], bool] | None = None,
 ) -> bool:
     """Train a run from its last checkpoint (or the beginning); whether it reached its end.
 
     `total` overrides the run's own number of environment steps, to train on beyond it. `prepare` is given the agent
-    before it learns. Of several ranks (`descant.parallel.joined`) the first writes.
+    before it learns; `look` wherever it may stop, and says whether to go on. Of several ranks
+    (`descant.parallel.joined`) the first writes.
     """
     from descant import parallel
     from descant.agent import make_config
@@ -168,7 +170,7 @@ def train(
                     tracker.sync()
                     agent.save(last)
                     saved = time.monotonic()
-                return not stopping
+                return not stopping and (look is None or look(agent))
 
             agent.learn(total, callback=callback, tracker=tracker, progress_bar=progress_bar and writes)
             if tracker is not None:

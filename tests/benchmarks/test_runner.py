@@ -26,7 +26,7 @@ def test_a_folder_that_was_left_empty_is_begun_again(tmp_path: Path) -> None:
     spec = runs_of(TINY)[0]
     spec.folder(tmp_path).mkdir(parents=True)
     assert not is_done(spec, tmp_path)
-    runner._begin(spec, tmp_path)
+    runner.begin_run(spec, tmp_path)
     config = json.loads((spec.folder(tmp_path) / "config.json").read_text())["config"]
     assert config["config"]["hidden"] == [16]
     assert config["config"]["normalize_advantage"] is False
@@ -38,7 +38,7 @@ def test_a_run_that_another_process_is_writing_is_waited_for(
 ) -> None:
     """As after `kill -9`, which leaves the workers at their work."""
     (spec,) = runs_of(TINY)[:1]
-    runner._begin(spec, tmp_path)
+    runner.begin_run(spec, tmp_path)
     folder, order = spec.folder(tmp_path), []
     monkeypatch.setattr(runner, "main", lambda arguments: order.append(arguments[0]) or 0)
     with RunFolder.open(folder).lock():
@@ -60,7 +60,7 @@ def test_what_a_run_prints_is_in_its_log_and_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (spec,) = runs_of(TINY)[:1]
-    runner._begin(spec, tmp_path)
+    runner.begin_run(spec, tmp_path)
 
     def chat(arguments: Sequence[str]) -> int:
         print("said")

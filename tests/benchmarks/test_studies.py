@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from descant.benchmarks.jobs import Done, Job
+from descant.benchmarks.raw import NAME, read_jobs
 from descant.benchmarks.studies import Study, Table, errors_of, interval, markdown, run_study
 from descant.cli import main
 from descant.registry import suites
@@ -46,6 +47,7 @@ def test_a_study_leaves_its_table_as_markdown_and_as_json(tmp_path: Path) -> Non
     (kept,) = json.loads((tmp_path / "roots.json").read_text())
     assert kept["data"] == [2.0, math.sqrt(3)]
     assert kept["met"]
+    assert [done.value for done in read_jobs(tmp_path / NAME)[1]] == kept["data"]
 
 
 def test_markdown_is_a_table_with_its_failures_below(tmp_path: Path) -> None:

@@ -1,19 +1,15 @@
-"""Suites of one's own: from files, checked whole before the first run, chosen from, estimated."""
+"""Suites of one's own: from files, checked whole before the first run, chosen from."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import descant.benchmarks.estimates as estimates
-import descant.benchmarks.runner as runner
 from descant.benchmarks.checks import impossible, only
-from descant.benchmarks.estimates import makespan, steps_a_second
-from descant.benchmarks.specs import Entry, Suite, names_of, runs_of
+from descant.benchmarks.specs import Entry, Suite, names_of
 from descant.benchmarks.suite_files import load_suite
 from descant.benchmarks.suites.quick import QUICK
 from descant.cli import main
@@ -149,38 +145,6 @@ def test_only_chooses_by_name_and_by_pattern() -> None:
         chosen("random,exat")
 
 
-def test_a_dry_run_prints_the_runs_and_trains_none(
-    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "_begin", lambda *a: pytest.fail("it was begun"))
-    monkeypatch.setattr(estimates, "steps_a_second", lambda spec: 100.0)
-    monkeypatch.setattr(estimates, "_start_seconds", lambda: 2.0)
-    monkeypatch.setattr(estimates, "_test_seconds", lambda suite: 1.0)
-    arguments = ["bench", written(tmp_path, WHOLE), "--out", str(tmp_path / "out"), "--dry-run"]
-    assert main([*arguments, "--seeds", "3"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split()[:5] for line in said[:-1]] == [
-        ["reinforce", "seed", str(i), "300", "steps"] for i in range(3)
-    ]
-    assert said[-1].startswith("3 runs, about 12 s with 2 workers")  # a start, two rounds of 3 s, four tests
-    assert main([*arguments, "--json", "--workers", "1", "--only", "reinforce"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (len(found["runs"]), found["seconds"]) == (2, 10.0)
-    assert not (tmp_path / "out").exists()
-
-
 def test_studies_take_neither(capsys: Any) -> None:
     assert main(["bench", "regret", "--dry-run"]) == 2
     assert "is a study" in capsys.readouterr().err
-
-
-def test_runs_are_laid_out_on_workers() -> None:
-    assert makespan([], 2) == 0
-    assert makespan([3, 1, 1, 5], 2) == 7
-    assert makespan([3, 1, 1, 5], 1) == 10
-
-
-def test_a_rate_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimates, "TRIAL_SECONDS", 0.05)
-    assert steps_a_second(runs_of(TINY)[0]) > 10
-    assert estimates._test_seconds(TINY) > 0

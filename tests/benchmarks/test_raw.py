@@ -1,0 +1,159 @@
+"""Raw data of studies: read as written, tables made from it, and the pages of results agree with it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from descant.benchmarks.raw import NAME, read_jobs, write_jobs, write_lines
+from descant.benchmarks.studies import Table, write_tables
+from descant.benchmarks.work import call
+from descant.cli import main
+from descant.errors import DescantError
+from descant.registry import suites
+
+from .test_studies import ROOTS
+
+PAGES = Path(__file__).parents[2] / "docs" / "results"
+RAW = sorted((PAGES / "raw").glob("*.jsonl.gz"))
+
+
+def left(seeds: int, out: Path) -> None:
+    """What run_study leaves, made in this process."""
+    (out / "jobs").mkdir(parents=True)
+    done = [call(job) for job in ROOTS.jobs(range(seeds))]
+    write_jobs("roots", done, out / NAME)
+    write_tables(ROOTS, done, out)
+
+
+def test_jobs_are_read_as_written(tmp_path: Path) -> None:
+    left(6, tmp_path)
+    name, done = read_jobs(tmp_path / NAME)
+    assert (name, len(done)) == ("roots", 6)
+    assert [d.value for d in done[:5]] == [2.0, 3**0.5, 2**0.5, 1.0, 0.0]
+    assert done[1].job.arguments == {"x": 3.0}
+    assert done[5].error.startswith("ValueError")
+    assert "in root" in done[5].trace
+    first = (tmp_path / NAME).read_bytes()
+    assert write_jobs(name, done, tmp_path / NAME).read_bytes() == first
+
+
+def test_report_makes_the_tables_of_a_study_from_its_raw_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suites, "get", lambda name: {"roots": ROOTS}[name])
+    left(6, tmp_path)
+    page, data = (tmp_path / "roots.md", tmp_path / "roots.json")
+    told = (page.read_text(), data.read_text())
+    page.write_text("an old page")
+    data.unlink()
+    assert main(["report", str(tmp_path)]) == 1  # a job failed
+    assert (page.read_text(), data.read_text()) == told
+    page.unlink()
+    assert "failed: ValueError" in capsys.readouterr().out
+    left(2, tmp_path / "fine")
+    assert main(["report", str(tmp_path / "fine" / NAME), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["data"] == [2.0, 3**0.5]
+    assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"no gzip", "Not a gzipped file"),
+        (gzip.compress(b"[1"), "JSONDecodeError"),
+        (gzip.compress(b""), "not enough values"),
+        (gzip.compress(b'{"kind": "suite", "suite": "quick"}'), "KeyError: 'format'|a suite"),
+        (gzip.compress(b'{"kind": "study", "study": "x", "format": 99}'), "a study of format 99"),
+        (gzip.compress(b'{"kind": "study", "study": "x", "format": 1}\n{"kind": "job"}'), "KeyError"),
+        (gzip.compress(b'{"kind": "study"}')[:-9], "can't be read"),
+    ],
+)
+def test_what_is_no_raw_data_of_a_study_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(DescantError, match=reason):
+        read_jobs(tmp_path / NAME)
+    assert main(["report", str(tmp_path)]) == 2
+
+
+def test_a_study_that_is_not_here_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_lines(tmp_path / NAME, [{"kind": "study", "study": "imitatoin", "format": 1}])
+    assert main(["report", str(tmp_path / NAME)]) == 2
+    assert "Did you mean 'imitation'" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / NAME), "--tolerance", "1"]) == 2
+
+
+def test_all_raw_data_is_small() -> None:
+    assert RAW
+    assert sum(path.stat().st_size for path in RAW) < 5e6
+
+
+@pytest.mark.parametrize("path", RAW, ids=lambda path: path.name.partition(".")[0])
+def test_a_page_of_results_has_the_numbers_of_its_raw_data(path: Path, tmp_path: Path) -> None:
+    """Every table of the page that has a table of the study's under other words agrees with it."""
+    name, done = read_jobs(path)
+    assert path.name == f"{name}.jsonl.gz"
+    page = page_tables((PAGES / f"{name}.md").read_text())
+    compared = 0
+    for table in suites.get(name).tables(done, tmp_path):
+        for shown in page:
+            if found := agrees(table, shown):
+                page.remove(shown)  # another table may have the same columns
+                compared += found
+                break
+    assert compared >= 12, "the page has no table with these columns and so many rows"
+
+
+def page_tables(text: str) -> list[list[list[str]]]:
+    """The tables of a Markdown page: rows of cells, the first row the columns."""
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    rows = [[re.split(r"\s*(?<!\\)\|\s*", line.strip())[1:-1] for line in t.splitlines()] for t in tables]
+    return [[table[0], *table[2:]] for table in rows]
+
+
+def agrees(table: Table, shown: list[list[str]]) -> int:
+    """How many cells of columns that both have were compared; 0 where these are different tables."""
+    columns, *rows = shown
+    common = [(i, columns.index(name)) for i, name in enumerate(table.columns) if name in columns]
+    if len(rows) != len(table.rows) or len(common) < 3:
+        return 0
+    cells = [
+        (mine[i], theirs[j])
+        for mine, theirs in zip(table.rows, rows, strict=True)
+        for i, j in common
+        if theirs[j]
+    ]
+    for mine, theirs in cells:
+        assert same(mine, theirs), f"the page has {theirs!r} where the raw data has {mine!r}"
+    return len(cells)
+
+
+def same(mine: str, theirs: str) -> bool:
+    """Whether all numbers agree, to the digits that the page shows; words may differ."""
+    ours, shown = numbers(mine), numbers(theirs)
+    return len(ours) == len(shown) and all(
+        abs(float(a) - float(b)) <= 0.5001 * 10.0 ** -len(b.partition(".")[2])
+        for a, b in zip(ours, shown, strict=True)
+    )
+
+
+def numbers(cell: str) -> list[str]:
+    """The numbers of a cell, as written."""
+    return [found.replace(",", "") for found in re.findall(r"-?\d[\d,]*(?:\.\d+)?", cell)]
+
+
+def test_a_page_that_differs_is_noticed() -> None:
+    table = Table("", ("agent", "seeds", "mean", "worst"), (("a", "10", "0.1234", "1,204"),), None)
+    columns = ["agent", "seeds", "mean", "worst"]
+    assert agrees(table, [columns, ["`a`", "10", "0.123", "1204"]]) == 4
+    assert agrees(table, [columns[1:], ["10", "0.12", ""]]) == 2
+    assert agrees(table, [columns, *[["`a`", "10", "0.123", "1204"]] * 2]) == 0
+    assert agrees(table, [["x", "seeds", "mean"], ["", "3", ""]]) == 0
+    for wrong in ("0.124", "0.123 to 0.2", "none"):
+        with pytest.raises(AssertionError):
+            agrees(table, [columns, ["`a`", "10", wrong, "1,204"]])
