@@ -6,15 +6,18 @@ from descant.catalogue import SUITES
 
 from ..specs import Plan
 
-# Minutes of one core with the parts' own seeds, from the pages in docs/results and from the README.
+# Minutes of one core with the parts' own seeds, of a machine that was shared: docs/results/full.md.
 MINUTES: dict[str, float] = {
-    "quick": 6,
+    "quick": 3,
     "regret": 12,
-    "classic": 32,
-    "counterpoint": 120,
+    "classic": 28,
+    "counterpoint": 125,
     "kl-control": 53,
     "imitation": 38,
-    "over-optimisation": 1.3,
+    "over-optimisation": 3.7,
+    "rl-tuner": 85,
+    "preferences": 26,
+    "rlhf": 19,
 }
 
 FULL = Plan("full", tuple((name, MINUTES.get(name)) for name in (*SUITES, "speed") if name != "full"))
