@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -23,21 +23,30 @@ from .specs import Plan, Suite
 from .studies import Study, Table, as_json, print_table, run_study, write_tables
 from .suite_files import is_file, load_suite
 
+if TYPE_CHECKING:
+    from .outlooks import Outlook
+
 TAKES = {"prior": "rl-tuner", "data": "translation", "imitation": "speed"}  # which study an option is of
 
 
 @dataclasses.dataclass
 class Bench:
-    """Run a benchmark: a suite such as quick, a study such as regret, or speed.
+    """Run a benchmark: a suite such as quick, a study such as regret, speed, or all of them (full).
 
-    quick trains reinforce and sb3/ppo on generated cantus firmi and puts them between chance and the exact optimum
-    on Fux's six, above and below; it leaves a table, report.html, and every counterpoint as MIDI, score and sound.
-    speed compares with what others have, as ratios in one run. regret trains agents on Tokens-v0, ten seeds each, and
-    says how many nats they stay from the exact KL-regularised optimum. kl-control tunes a prior on a reward, plainly,
-    with penalties on weights and with KL control, and shows what is forgotten. rl-tuner tunes a model of folk tunes on
-    rules of melody, beside the figures of Jaques et al. 2017. translation tunes models that translate by BLEU, and
-    shows what is gained, forgotten and cheated. What was stopped goes on when it is
-    asked for again. Exit status 1 where a bar is missed or a run failed.
+    Begin with quick, some minutes: it trains reinforce and sb3/ppo on generated cantus firmi and puts them between
+    chance and the exact optimum on Fux's six, above and below; it leaves a table, report.html, and every counterpoint
+    as MIDI, score and sound. The studies measure one thing each, over several seeds, and leave tables.
+
+    How well agents learn: classic (how soon they reach a bar, beside Stable-Baselines3's), counterpoint (Fux's twelve
+    problems), regret (nats to the exact KL-regularised optimum), imitation (what a teacher is worth). What tuning does
+    to a model: kl-control (what is forgotten, and what holds it back), rl-tuner (folk tunes on rules of melody, beside
+    Jaques et al. 2017), translation (BLEU: gained, forgotten, cheated). Preferences: preferences (reward models),
+    over-optimisation (where they mislead), rlhf (from comparisons to a policy). speed compares steps a second with
+    what others have.
+
+    What was stopped goes on when it is asked for again, and what is done is not run again. A W&B sweep is written by
+    descant bench sweep. Exit status 1 where a bar is missed or a run failed, 2 where something is wrong with what was
+    asked, 130 after Ctrl-C.
 
     Example: descant bench quick --out results/quick
 
@@ -61,9 +70,9 @@ class Bench:
     only: str | None = None
     """A suite's agents to run, by name or pattern, with commas between: reinforce,sb3/*."""
     dry_run: bool = False
-    """Print a suite's runs and how long they will take (each agent is tried for some seconds), and run none."""
+    """Print what would be run and how long it takes, and run none (a suite is rehearsed: each agent for seconds)."""
     prior: Path | None = None
-    """A finished run of descant pretrain for rl-tuner to tune, in place of one that it trains itself."""
+    """A finished run of descant pretrain for rl-tuner and rlhf to tune, in place of one that they train themselves."""
     data: Path | None = None
     """A folder with train|val|test.{xx,yy}, a second world for translation beside the grammar."""
     imitation: Path | None = None
@@ -112,7 +121,7 @@ class Bench:
         if self.dry_run:
             return self._times(plan)
         codes = {}
-        for name, _ in plan.parts:
+        for name in plan.parts:
             out = (self.out or Path("results") / plan.name) / name
             print(f"== {name}: {out}", flush=True)
             try:
@@ -129,14 +138,26 @@ class Bench:
         return int(any(codes.values()))
 
     def _times(self, plan: Plan) -> int:
-        for name, minutes in plan.parts:
-            print(f"{name:<20} {'not measured' if minutes is None else f'{minutes:g} min of one core'}")
-        known = [minutes for _, minutes in plan.parts if minutes is not None]
+        """Print what is left of each part, and how long the whole will take."""
+        known = []
+        for name in plan.parts:
+            try:
+                part = self._outlook(name, (self.out or Path("results") / plan.name) / name)
+            except DescantError as error:
+                print(f"{name:<20} can't be run: {error}")
+                continue
+            known += [part.minutes] if part and part.minutes is not None else []
+            print(f"{name:<20} {part.text() if part else 'made anew each time, not timed'}")
         print(
-            f"{len(plan.parts)} parts; the {len(known)} that were measured take about "
+            f"{len(plan.parts)} parts; the {len(known)} that were timed take about "
             f"{sum(known) / self.workers:.0f} min with {self.workers} workers"
         )
         return 0
+
+    def _outlook(self, name: str, out: Path) -> Outlook | None:
+        from .outlooks import outlook
+
+        return None if name == "speed" else outlook(suites.get(name), out, self.seeds)
 
     def _upload(self, name: str, code: int) -> int:
         from descant.runs.wandb_uploads import upload
@@ -167,12 +188,16 @@ class Bench:
         return 0 if all(row.met for row in rows) else 1
 
     def _study(self, study: Study, executor: Executor) -> int:
-        if self.only or self.dry_run:
-            raise DescantError(
-                f"{study.name} is a study, which takes no --only and no --dry-run: leave them out."
-            )
-        out = self.out or Path("results") / study.name
-        tables = run_study(study, out, self.seeds, self.workers, executor, **self._options(study.options))
+        if self.only:
+            raise DescantError(f"{study.name} is a study, which takes no --only: leave it out.")
+        out, options = self.out or Path("results") / study.name, self._options(study.options)
+        if self.dry_run:
+            from .outlooks import outlook
+
+            left = outlook(study, out, self.seeds, **options)
+            print_json(dataclasses.asdict(left)) if self.json else print(f"{study.name}: {left.text()}")
+            return 0
+        tables = run_study(study, out, self.seeds, self.workers, executor, **options)
         return _told(tables, self.json)
 
     def _suite(self, suite: Suite, executor: Executor) -> int:
@@ -239,7 +264,7 @@ Bench.__doc__ = _with_suites(Bench.__doc__ or "")
 
 @dataclasses.dataclass
 class Report:
-    """Write the report of a results folder anew, from a study's raw data its tables, or compare two folders of a suite.
+    """Write a results folder's report anew, print a study's tables from its raw data, or compare two folders.
 
     compare A B prints a row an agent. It got worse where its mean score fell with p < 0.05 (permutations of runs,
     Holm's correction), where more of its runs failed, or, for an agent that learns nothing, where its score fell at

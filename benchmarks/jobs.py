@@ -41,6 +41,11 @@ def run_jobs(jobs: Sequence[Job], out: Path, workers: int = 2, executor: Executo
     return [found[job.key] for job in jobs]
 
 
+def is_kept(job: Job, out: Path) -> bool:
+    """Whether the job has a result, and won't run again."""
+    return _read(job, out) is not None
+
+
 def _path(job: Job, out: Path) -> Path:
     return out / "jobs" / f"{job.key}.json"
 

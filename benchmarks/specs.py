@@ -34,10 +34,10 @@ class Suite:
 
 @dataclass(frozen=True)
 class Plan:
-    """Benchmarks by name, run one after another, with the minutes of one core that each takes, where they are known."""
+    """Benchmarks by name, run one after another."""
 
     name: str
-    parts: tuple[tuple[str, float | None], ...]
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -20,5 +20,5 @@ MINUTES: dict[str, float] = {
     "rlhf": 19,
 }
 
-FULL = Plan("full", tuple((name, MINUTES.get(name)) for name in (*SUITES, "speed") if name != "full"))
-"""All of them, in the order of the catalogue; parts that were never timed have no minutes."""
+FULL = Plan("full", tuple(name for name in (*SUITES, "speed") if name != "full"))
+"""All of them, in the order of the catalogue."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,24 +12,39 @@ import pytest
 from descant.benchmarks.command import Bench
 from descant.benchmarks.specs import Plan
 from descant.benchmarks.suites.full import FULL, MINUTES
+from descant.benchmarks.work import Job
 from descant.catalogue import SUITES
 from descant.cli import main
 from descant.errors import DescantError
+from descant.registry import suites
 
 
 def test_it_has_every_benchmark_once() -> None:
-    assert {name for name, _ in FULL.parts} == {*SUITES, "speed"} - {"full"}
+    assert set(FULL.parts) == {*SUITES, "speed"} - {"full"}
     assert len(FULL.parts) == len(SUITES)
-    assert set(MINUTES) <= {name for name, _ in FULL.parts}
+    assert set(MINUTES) <= set(FULL.parts)
 
 
-def test_a_dry_run_tells_the_time_of_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "full", "--dry-run", "--workers", "4"]) == 0
+def test_a_dry_run_tells_the_time_of_each_part_and_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(seeds: Sequence[int]) -> list[Job]:
+        raise DescantError("no corpus")
+
+    classic = replace(suites.get("classic"), name="preferences", jobs=broken)
+    found = {name: suites.get(name) for name in FULL.parts if name != "speed"} | {"preferences": classic}
+    monkeypatch.setattr(suites, "get", lambda name: found.get(name, FULL))
+    assert main(["bench", "full", "--dry-run", "--workers", "4", "--out", str(tmp_path)]) == 0
     *rows, last = capsys.readouterr().out.splitlines()
-    assert [row.split()[0] for row in rows] == [name for name, _ in FULL.parts]
-    assert "28 min of one core" in next(row for row in rows if row.startswith("classic"))
-    assert f"about {sum(MINUTES.values()) / 4:.0f} min with 4 workers" in last
-    assert "not measured" in next(row for row in rows if row.startswith("translation"))
+    told = {row.split()[0]: " ".join(row.split()[1:]) for row in rows}
+    assert list(told) == list(FULL.parts)
+    assert told["classic"] == "160 of 160 jobs left, 28 min of one core"
+    assert told["translation"].endswith("not timed")
+    assert told["speed"] == "made anew each time, not timed"
+    assert told["preferences"] == "can't be run: no corpus"
+    total = sum(minutes for name, minutes in MINUTES.items() if name != "preferences")
+    assert f"about {total / 4:.0f} min with 4 workers" in last
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("option", [["--json"], ["--only", "quick"]])
@@ -39,7 +56,7 @@ def test_it_takes_no_options_of_suites(option: list[str], capsys: pytest.Capture
 def test_parts_follow_each_other_in_folders_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = Plan("p", (("a", 1), ("b", None), ("c", 2)))
+    plan = Plan("p", ("a", "b", "c"))
     codes, run = {"a": 0, "b": 2, "c": 1}, []
 
     def part(self: Bench) -> int:

@@ -184,7 +184,7 @@ def test_the_page_of_all_results_tells_of_each() -> None:
     """Its jobs, minutes, bars and files are those of the raw data; a study without such data says so."""
     (table,) = page_tables((PAGES / "full.md").read_text())
     rows = {row[0].strip("`"): dict(zip(table[0], row, strict=True)) for row in table[1:]}
-    assert list(rows) == [name for name, _ in FULL.parts]
+    assert list(rows) == list(FULL.parts)
     for name, row in rows.items():
         page, raw = PAGES / f"{name}.md", PAGES / "raw" / f"{name}.jsonl.gz"
         assert (f"]({page.name})" in row["page"]) == page.exists()

@@ -145,6 +145,6 @@ def test_only_chooses_by_name_and_by_pattern() -> None:
         chosen("random,exat")
 
 
-def test_studies_take_neither(capsys: Any) -> None:
-    assert main(["bench", "regret", "--dry-run"]) == 2
-    assert "is a study" in capsys.readouterr().err
+def test_studies_take_no_choice_of_agents(capsys: Any) -> None:
+    assert main(["bench", "regret", "--only", "psi"]) == 2
+    assert "is a study, which takes no --only" in capsys.readouterr().err
