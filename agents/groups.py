@@ -45,6 +45,10 @@ class GroupConfig(KeepingConfig):
     """linear falls to zero at the end of the training."""
     ent_coef: float = 0.0
     """Weight of the policy's entropy, in units of an advantage."""
+    temperature: float = 1.0
+    """What logits are divided by, the policy's and a prior's, acting and learning alike; a checkpoint's are not."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Numbers of the gradient steps of a network that translates; bfloat16 pays on CUDA, and on processors with AMX."""
     kl_in: Literal["reward", "loss"] = "reward"
     """Take the KL to the prior off the reward, or add that of each state, exactly, to the loss alone."""
     max_grad_norm: float = 1.0
@@ -69,6 +73,10 @@ class GroupConfig(KeepingConfig):
             raise DescantError(
                 "learning_rate and max_grad_norm must be positive, and hidden name a width at least."
             )
+        if not 0 < self.temperature < float("inf"):
+            raise DescantError(f"temperature must be positive, not {self.temperature}.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise DescantError(f"precision must be float32 or bfloat16, not {self.precision!r}.")
         if self.kl_in not in ("loss", "reward") or self.ent_coef < 0:
             raise DescantError("kl_in must be loss or reward, and ent_coef 0 or more.")
 
@@ -112,6 +120,7 @@ class GroupAgent(KeepingAgent):
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
+        self.control.temperature = config.temperature
         if env is not None:
             group_size(config.group_size, env.num_envs)
 
@@ -119,7 +128,14 @@ class GroupAgent(KeepingAgent):
         """The policy alone: the group is the baseline."""
         config, actions = self.config, int(self.action_space.n)
         form = (config.hidden, config.recurrent, config.trunk)
-        return {"policy": make_network(self.observation_space, {"policy": actions}, *form)}
+        network = make_network(self.observation_space, {"policy": actions}, *form)
+        if config.precision == "bfloat16" and not network.cached:
+            raise DescantError("precision bfloat16 is for networks that translate: leave it float32.")
+        return {"policy": network}
+
+    def logits(self, heads: dict[str, Tensor]) -> Tensor:
+        """The policy's over the temperature, float[..., A]."""
+        return super().logits(heads) / self.config.temperature
 
     @abstractmethod
     def credit(self, returns: Floats) -> tuple[Floats, Bools]:
@@ -213,10 +229,13 @@ class GroupAgent(KeepingAgent):
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         share = 1.0 if order is None else rollout.steps / len(order)
+        policy = self.networks["policy"]
+        policy.autocast = self.config.precision == "bfloat16"
         totals = dict.fromkeys(("policy_loss", "entropy", "policy_moved"), 0.0)
         for part, heads in valid_parts(rollout, self.networks, columns, order):
             log_probs = masked_log_softmax(self.logits(heads["policy"]), part.get("masks"))
-            now, spread = chosen(log_probs, part["actions"]), entropy(log_probs)
+            now = chosen(log_probs, part["actions"])
+            spread = entropy(log_probs if self.config.ent_coef else log_probs.detach())
             loss = self.step_loss(now, part["old"], part["advantages"])
             extra = -self.config.ent_coef * spread
             if "prior" in part:
@@ -228,6 +247,7 @@ class GroupAgent(KeepingAgent):
                 for name, value in zip(totals, (loss, spread, moved), strict=True):
                     totals[name] += float((weights * value).sum() / columns["weights"].sum())
         totals = parallel.totals(totals) | self.add_penalty()
+        policy.autocast = False
         norm = self.clip(list(self.networks.values()))
         for optimizer in self.optimizers.values():
             optimizer.step()

@@ -81,6 +81,7 @@ class Control:
         self.config = config
         self.env = env
         self.coef = config.kl_coef
+        self.temperature = 1.0  # of the policy, and so of the prior
         self.memory: Any = None
         self._prior: Prior | None = None
 
@@ -125,6 +126,8 @@ class Control:
                 "The prior gives no chance to an action that is allowed, so the KL to it is infinite: take a prior "
                 "with the environment's own mask, or one that leaves every allowed action a chance."
             )
+        if self.temperature != 1:
+            found = torch.log_softmax(torch.as_tensor(found) / self.temperature, dim=-1).numpy()
         out = np.zeros((*valid.shape, found.shape[-1]), found.dtype)
         out[valid] = np.where(allowed, found, MASKED)
         return out

@@ -21,11 +21,12 @@ from descant.policies.heads import make_head
 from descant.policies.linear import linear
 from descant.policies.losses import output_loss
 from descant.policies.networks import Network
-from descant.policies.sentences import Shape, sentences_of, trimmed
+from descant.policies.sentences import Sentences, Shape, sentences_of, trimmed
 from descant.policies.transformer_translators import Tensors, TransformerTranslator
 from descant.text.vocabularies import BOS, EOS, PAD, UNK
 
 MODELS = {"gru": GRUTranslator, "transformer": TransformerTranslator}
+TOGETHER = 64  # sentences that are read at once, those of like length, so that few of their words are padding
 SHRINK = 0.75  # rows that still write, of those that are kept, below which the others are left behind
 
 
@@ -134,12 +135,25 @@ class TranslationNetwork(Network):
         device = self.device
         seen = {key: value.to(device) for key, value in observation.items()}
         found = sentences_of(seen, wanted.to(device))
-        kind = device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.autocast):
-            features, _ = self.model.decode(self.model.encode(found.source), found.inputs)
-        picked = features[found.row, found.place]
-        wide = picked.float() if picked.dtype is torch.bfloat16 else picked
-        return self.headed(wide, found.place)
+        return self.headed(self._features(found), found.place)
+
+    def _features(self, found: Sentences) -> Tensor:
+        """Features of all wanted steps, float[K, width], from sentences of about one length at a time."""
+        longest = found.place.new_zeros(len(found.inputs)).scatter_reduce(0, found.row, found.place, "amax")
+        features, order = [], []
+        by_length = longest.argsort(descending=True, stable=True)
+        for first in range(0, max(len(by_length), 1), TOGETHER):
+            rows = by_length[first : first + TOGETHER]
+            number = torch.full_like(longest, -1)
+            number[rows] = torch.arange(len(rows), device=rows.device)
+            mine = (number[found.row] >= 0).nonzero()[:, 0]
+            inputs = found.inputs[rows, : int(longest[rows[:1]].sum()) + 1]
+            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.autocast):
+                decoded, _ = self.model.decode(self.model.encode(trimmed(found.source[rows])), inputs)
+            picked = decoded[number[found.row[mine]], found.place[mine]]
+            features.append(picked.float() if picked.dtype is torch.bfloat16 else picked)
+            order.append(mine)
+        return torch.cat(features)[torch.cat(order).argsort()]
 
     def sequence(self, observation: Any, starts: Tensor, state: Any = None) -> tuple[dict[str, Tensor], Any]:
         """Heads of [T, N, ...], float[T, N, width] each; where episodes begin is told by what is observed."""

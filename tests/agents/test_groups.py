@@ -259,6 +259,60 @@ def test_a_prior_holds_it_back(kind: type[GroupAgent], kl_in: str) -> None:
     assert kls[10.0] < 0.05 < 0.3 < kls[0.0]
 
 
+# The temperature.
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_it_acts_and_learns_at_one_temperature(kind: type[GroupAgent]) -> None:
+    agent = agent_on(kind, Dice(), temperature=0.5, **({"epochs": 1} if kind is GRPO else {}))
+    plain = agent_on(kind, Dice())
+    for each in (agent, plain):
+        for weight in each.networks["policy"].parameters():  # alike, and sure enough to tell
+            torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(weight.numel()))
+    seen = agent.collector.env.reset(seed=0)[0]
+    hot = torch.as_tensor(plain.log_probs(seen))
+    np.testing.assert_allclose(agent.log_probs(seen), torch.log_softmax(2 * hot, -1), atol=1e-5)
+    records: list[dict[str, float]] = []
+
+    class Tracker:
+        def log(self, step: int, record: dict[str, float]) -> None:
+            records.append(record)
+
+    agent.learn(1, tracker=Tracker())
+    assert records[0]["policy_moved"] == pytest.approx(0.0, abs=1e-6)  # what is learned from is what acted
+    assert records[0]["entropy"] > 0.01
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_prior_is_met_at_the_policys_temperature(temperature: float, tmp_path: Path) -> None:
+    agent_on(RLOO, Echo()).learn(500).save(tmp_path / "base")
+    base = str(tmp_path / "base")
+    agent = agent_on(RLOO, Echo(), temperature=temperature, init=base, prior=base, kl_coef=0.1)
+    records: list[dict[str, float]] = []
+
+    class Tracker:
+        def log(self, step: int, record: dict[str, float]) -> None:
+            records.append(record)
+
+    agent.learn(1, tracker=Tracker())
+    assert records[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_bfloat16_takes_about_the_same_step() -> None:
+    def moved(precision: str) -> torch.Tensor:
+        env = gymnasium.make_vec("descant/Translation-v0", num_envs=16, size=40, max_words=6)
+        form = {"recurrent": True, "trunk": "transformer", "hidden": (16, 16)}
+        agent: Any = RLOO(env, make_config(RLOO, {"num_envs": 16, "precision": precision, **form}))
+        before = torch.cat([p.detach().clone().ravel() for p in agent.networks["policy"].parameters()])
+        agent.learn(1)
+        assert not agent.networks["policy"].autocast
+        return torch.cat([p.detach().ravel() for p in agent.networks["policy"].parameters()]) - before
+
+    one, two = moved("bfloat16"), moved("float32")
+    assert not torch.equal(one, two)
+    assert torch.nn.functional.cosine_similarity(one, two, dim=0) > 0.8
+
+
 # Repeating, saving, going on; the mask.
 
 
@@ -327,6 +381,9 @@ def test_weights_may_be_kept_near_those_it_began_with(tmp_path: Path) -> None:
         (RLOO, {"learning_rate": 0.0}, "must be positive"),
         (RLOO, {"kl_in": "both"}, "kl_in must be"),
         (RLOO, {"ent_coef": -1.0}, "0 or more"),
+        (RLOO, {"temperature": 0.0}, "temperature must be positive"),
+        (RLOO, {"precision": "float16"}, "precision must be"),
+        (RLOO, {"precision": "bfloat16"}, "for networks that translate"),
         (RLOO, {"kl_coef": 1.0}, "needs a prior"),
         (GRPO, {"epochs": 0}, "epochs and minibatches"),
         (GRPO, {"recurrent": True, "minibatches": 2}, "set minibatches to 1"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from descant.errors import DescantError
+from descant.policies import translators
 from descant.policies.categorical import MASKED, masked_log_softmax, sample
 from descant.policies.encoders import flatten_time, to_tensor
 from descant.policies.gru_translators import backwards
@@ -90,6 +91,30 @@ def test_only_valid_steps_are_worked_out(trunk: str, hidden: tuple[int, ...]) ->
     assert not valid.all()
     found = made.valid_outputs(to_tensor(rollout.observations), torch.as_tensor(rollout.starts), valid)
     torch.testing.assert_close(found["policy"], stepped["policy"][valid], rtol=1e-4, atol=1e-4)
+
+
+@forms
+def test_how_many_sentences_are_read_at_once_changes_nothing(
+    trunk: str, hidden: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = envs(7)
+    made = network(env, trunk, hidden)
+    made.bias.data[EOS] += 3.0  # type: ignore[union-attr]
+    rollout, _ = acted(made, env, 25)
+    told = (to_tensor(rollout.observations), torch.as_tensor(rollout.starts), torch.as_tensor(rollout.valid))
+    lengths = rollout.observations["position"][rollout.terminated & rollout.valid]
+    assert len(set(lengths.tolist())) > 2
+    found = []
+    for together in (1, 3, 1000):
+        monkeypatch.setattr(translators, "TOGETHER", together)
+        found.append(made.valid_outputs(*told))
+    for other in found[1:]:
+        for kind, head in found[0].items():
+            torch.testing.assert_close(other[kind], head, rtol=1e-4, atol=1e-4)
+    nothing = made.valid_outputs(*told[:2], torch.zeros_like(told[2]))
+    assert {kind: tuple(head.shape) for kind, head in nothing.items()} == {
+        kind: (0, head.shape[1]) for kind, head in found[0].items()
+    }
 
 
 @forms
