@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from descant.agent import Agent
+from descant.compositions import Temperature, by_step
 from descant.kl import exact_kl
 from descant.music import melody_statistics
 from descant.music.melody_states import Actions, write
@@ -40,7 +41,9 @@ class Compositions:
         return sum(self.terms.values())
 
 
-def compose(agent: Agent, prior: Prior, n: int, rng: np.random.Generator, temperature: float) -> Compositions:
+def compose(
+    agent: Agent, prior: Prior, n: int, rng: np.random.Generator, temperature: Temperature
+) -> Compositions:
     """`n` compositions drawn from the agent's own distribution, its log-probabilities divided by `temperature`."""
     sizes = [min(ROWS, n - begun) for begun in range(0, n, ROWS)]
     parts = [_compose(agent, prior, size, rng, temperature) for size in sizes]
@@ -54,17 +57,19 @@ def compose(agent: Agent, prior: Prior, n: int, rng: np.random.Generator, temper
     )
 
 
-def _compose(agent: Any, prior: Prior, n: int, rng: np.random.Generator, temperature: float) -> Compositions:
+def _compose(
+    agent: Any, prior: Prior, n: int, rng: np.random.Generator, temperature: Temperature
+) -> Compositions:
     frozen: Any = prior.agent
     task = prior.task
     state, rows = task.reset(rng, n), np.arange(n)
     masks, memory, remembered = np.ones((n, int(task.action_space.n)), bool), None, None
     kl, log_p, entropy, terms = [], [], [], dict.fromkeys(task.reward.weights, 0.0)
-    for t in range(task.steps):
+    for t, divisor in enumerate(by_step(temperature, task.steps)):
         seen, starts = task.observe(state), np.full(n, t == 0)
         said, memory = agent.policy_step(seen, masks, starts, memory)
         known, remembered = frozen.policy_step(seen, masks, starts, remembered)
-        log_policy = torch.log_softmax(said.double() / temperature, dim=-1).numpy()
+        log_policy = torch.log_softmax(said.double() / divisor, dim=-1).numpy()
         log_prior = known.double().numpy()
         action = draw(log_policy, rng)
         kl.append(exact_kl(log_policy, log_prior).mean())
@@ -85,7 +90,7 @@ def draw(log_probs: Floats, rng: np.random.Generator) -> Ints:
 
 
 def measure(
-    agent: Agent, prior: Prior, n: int, rng: np.random.Generator, temperature: float = 1.0
+    agent: Agent, prior: Prior, n: int, rng: np.random.Generator, temperature: Temperature = 1.0
 ) -> dict[str, Any]:
     """All that is reported of a policy, as JSON; `samples` are compositions as lists of actions."""
     found = compose(agent, prior, n, rng, temperature)

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from descant.agent import Agent
+from descant.compositions import Temperature
 from descant.makers import make_agent
 from descant.registry import agents
 
@@ -94,8 +95,8 @@ def tune_one(
 
 
 def calibrated(
-    agent: Agent, prior: Prior, temperatures: Sequence[float], n: int, rng: np.random.Generator
-) -> float:
+    agent: Agent, prior: Prior, temperatures: Sequence[Temperature], n: int, rng: np.random.Generator
+) -> Temperature:
     """The middle one of those temperatures that miss fewest bars, each on `n` compositions drawn for this alone."""
     asked = bars(-prior.facts["model"]["nll"])
     found = [measure(agent, prior, n, rng, temperature) for temperature in temperatures]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from descant.kl import exact_kl
 from descant.tasks import Bools, Floats, Ints, Task, join_rows
 
 ROWS = 4096  # written at once: what is drawn depends on it
+
+# One for all steps, or that of the first and that of the last, with a line between.
+Temperature = float | Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def write_compositions(
     n: int,
     *,
     prior: Any = None,
-    temperature: float = 1.0,
+    temperature: Temperature = 1.0,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     terms: bool = True,
@@ -60,13 +64,15 @@ def write_compositions(
     """`n` episodes that a policy writes on a task of episodes of equal length, such as `descant/Melody-v0`.
 
     `policy` and `prior` are agents (with memory or without) or priors; `temperature` divides the log-probabilities of
-    the policy, 0 takes the likeliest action; `options` are the task's at reset. The prior is asked at temperature 1.
+    the policy, 0 takes the likeliest action, of two the first step has the first and the last the last, with a line
+    between; `options` are the task's at reset. The prior is asked at temperature 1.
     `terms=False` saves the time that the reward by term takes. DescantError for n below 1 or a temperature below 0.
     """
     if n < 1:
         raise DescantError(f"There must be 1 composition at least, not {n}.")
-    if not 0 <= temperature < np.inf:
-        raise DescantError(f"temperature must be 0 (the likeliest) or more, not {temperature}.")
+    for one in temperature if isinstance(temperature, Sequence) else (temperature,):
+        if not 0 <= one < np.inf:
+            raise DescantError(f"temperature must be 0 (the likeliest) or more, not {one}.")
     rng = np.random.default_rng(seed)
     sizes = [min(ROWS, n - begun) for begun in range(0, n, ROWS)]
     parts = [_written(policy, prior, task, rows, temperature, rng, options, terms) for rows in sizes]
@@ -86,7 +92,7 @@ def _written(
     prior: Any,
     task: Task[Any],
     rows: int,
-    temperature: float,
+    temperature: Temperature,
     rng: np.random.Generator,
     options: Mapping[str, Any] | None,
     with_terms: bool,
@@ -99,10 +105,11 @@ def _written(
     memory: Any = None
     prior_memory: Any = None
     ended, starts = np.zeros(rows, bool), np.ones(rows, bool)
+    temperatures = _each(temperature, task)
     while not ended.all():
         seen, masks = task.observe(state), task.action_mask(state)
         plain, memory = policy_step(policy, seen, masks, starts, memory)
-        log_policy = tempered(plain, temperature)
+        log_policy = tempered(plain, next(temperatures))
         action = (log_policy + rng.gumbel(size=log_policy.shape)).argmax(axis=1)
         if prior is policy:
             log_prior: Floats | None = plain
@@ -146,6 +153,21 @@ def policy_step(
     # Not every policy knows masks, and those that do leave -1e9.
     masked = np.where(masks, found, -np.inf)
     return masked - np.logaddexp.reduce(masked, axis=1, keepdims=True), memory
+
+
+def by_step(temperature: Temperature, steps: int) -> Floats:
+    """The temperature of each step: float[T]."""
+    first, last = temperature if isinstance(temperature, Sequence) else (temperature, temperature)
+    return np.linspace(first, last, steps)
+
+
+def _each(temperature: Temperature, task: Task[Any]) -> Iterator[float]:
+    if not isinstance(temperature, Sequence):
+        return itertools.repeat(temperature)
+    steps = getattr(task, "steps", None)
+    if steps is None:
+        raise DescantError(f"{task.name} has no number of steps: give one temperature for all.")
+    return iter(by_step(temperature, steps))
 
 
 def tempered(log_probs: Floats, temperature: float) -> Floats:

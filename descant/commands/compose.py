@@ -48,6 +48,8 @@ class Compose:
     """Melodies: how each begins: pitches, R for a rest, lengths in sixteenths (4 where none is said): "D4 E4:2 R:2"."""
     temperature: float | None = None
     """Melodies: above 1 is wilder, below 1 safer, 0 the likeliest (1)."""
+    temperature_final: float | None = None
+    """Melodies: the temperature of the last step, to which it goes in a line."""
     greedy: bool = False
     """Take the likeliest action always, as --temperature 0 does: one melody."""
     prior: str | None = None
@@ -81,7 +83,7 @@ class Compose:
             raise DescantError(
                 f"{self.run_or_agent} was trained on {env_id}, not on {MELODY} or {ID}: it writes no music."
             )
-        self._refuse("melodies", "n", "key", "mode", "primer", "temperature", "prior")
+        self._refuse("melodies", "n", "key", "mode", "primer", "temperature", "temperature_final", "prior")
         return self._counterpoint(agent, options)
 
     def _refuse(self, what: str, *names: str) -> None:
@@ -89,19 +91,20 @@ class Compose:
         for name in names:
             if getattr(self, name) is not None:
                 raise DescantError(
-                    f"--{name} is for {what}, which {self.run_or_agent} does not write: leave it out."
+                    f"--{name.replace('_', '-')} is for {what}, which {self.run_or_agent} does not write: leave it out."
                 )
 
     def _melodies(self, agent: Agent, options: dict[str, Any]) -> int:
         temperature = 1.0 if self.temperature is None else self.temperature
-        if self.greedy and self.temperature:
+        if self.greedy and (self.temperature or self.temperature_final):
             raise DescantError("--greedy is --temperature 0: give one of them.")
-        if greedy := self.greedy or temperature == 0:
-            temperature = 0.0
+        last = temperature if self.temperature_final is None else self.temperature_final
+        if greedy := self.greedy or temperature == last == 0:
+            temperature = last = 0.0
         if greedy and (self.n or 1) > 1:
             raise DescantError("The likeliest melody is one: leave out --n, or give a --temperature above 0.")
         n = (1 if greedy else 10) if self.n is None else self.n
-        wanted = Wanted(n, self.key, self.mode, temperature, self.primer, self.prior, self.seed)
+        wanted = Wanted(n, self.key, self.mode, (temperature, last), self.primer, self.prior, self.seed)
         leave(compose_melodies(agent, options, wanted), self.out, self.json)
         return 0
 

@@ -13,7 +13,7 @@ import numpy as np
 from descant.agent import Agent
 from descant.commands.melodies import melody_task, own_key, prior_beside
 from descant.commands.output import print_json
-from descant.compositions import Compositions, write_compositions
+from descant.compositions import Compositions, Temperature, write_compositions
 from descant.errors import DescantError
 from descant.files import write_together
 from descant.music.keys import Key
@@ -35,7 +35,7 @@ class Wanted:
     n: int
     key: str | None
     mode: str | None
-    temperature: float
+    temperature: Temperature
     primer: str | None
     prior: str | None
     seed: int

@@ -49,6 +49,8 @@ class Evaluate:
     """Melodies: how many to compose."""
     temperature: float = 1.0
     """Melodies: above 1 is wilder, below 1 safer, 0 the likeliest one."""
+    temperature_final: float | None = None
+    """Melodies: the temperature of the last step, to which it goes in a line."""
     prior: str | None = None
     """Melodies, translations: a run to measure log p and KL by, in place of the one it was trained with."""
     against: str | None = None
@@ -91,7 +93,9 @@ class Evaluate:
     def _melodies(self, agent: Agent, options: dict[str, Any]) -> int:
         from descant.commands.evaluate_melodies import evaluate_melodies, leave
 
-        asked = (self.n, self.temperature, self.prior, self.seed)
+        last = self.temperature_final
+        temperature = self.temperature if last is None else (self.temperature, last)
+        asked = (self.n, temperature, self.prior, self.seed)
         leave(evaluate_melodies(agent, self.run_or_agent, options, *asked), self.json)
         return 0
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from descant.agent import Agent
 from descant.commands.melodies import melody_task, own_key, prior_beside, tunes_beside
 from descant.commands.output import print_json
-from descant.compositions import write_compositions
+from descant.compositions import Temperature, write_compositions
 from descant.music.keys import Key
 from descant.music.melody_reports import UNBOUNDED, Estimate, means, report
 
@@ -48,14 +49,20 @@ class Evaluation:
 
     n: int
     key: Key
-    temperature: float
+    temperature: Temperature
     statistics: dict[str, Estimate]
     heldout: dict[str, float]
     notes: list[str]
 
 
 def evaluate_melodies(
-    agent: Agent, run: str, options: dict[str, Any], n: int, temperature: float, prior: str | None, seed: int
+    agent: Agent,
+    run: str,
+    options: dict[str, Any],
+    n: int,
+    temperature: Temperature,
+    prior: str | None,
+    seed: int,
 ) -> Evaluation:
     """Compose `n` melodies and measure them; the tunes are those of the run itself or of its prior's, where there."""
     task, key = melody_task(agent, options), own_key(options)
@@ -75,7 +82,7 @@ def leave(found: Evaluation, as_json: bool) -> None:
     if as_json:
         print_json(as_plain(found))
         return
-    print(f"{found.n:,} melodies in {found.key}, temperature {found.temperature:g}; 95 % intervals\n")
+    print(f"{found.n:,} melodies in {found.key}, temperature {_range(found.temperature)}; 95 % intervals\n")
     held = bool(found.heldout)
     print(f"{'':<28}{'':>10}{'':>24}" + (f"{'tunes held out':>16}" if held else ""))
     for name, words in (WORDS | _terms(found)).items():
@@ -101,6 +108,12 @@ def _said(name: str, value: float) -> str:
     if math.isnan(value):
         return "-"
     return f"{value:.3f}" if name in PLAIN or name.startswith("reward") else f"{value:.2%}"
+
+
+def _range(temperature: Temperature) -> str:
+    return " to ".join(
+        f"{one:g}" for one in (temperature if isinstance(temperature, Sequence) else [temperature])
+    )
 
 
 def as_plain(found: Evaluation) -> dict[str, Any]:

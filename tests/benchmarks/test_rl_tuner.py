@@ -27,6 +27,7 @@ from descant.benchmarks.rl_tuner_settings import ALONE, BEST, CONTROLLED, CS, FR
 from descant.benchmarks.rl_tuner_tables import Model, judged, model, points_of
 from descant.benchmarks.rl_tuner_tuning import POINTS, Curve, calibrated, options_of, tune_one
 from descant.cli import main
+from descant.compositions import by_step
 from descant.errors import DescantError
 from descant.makers import make_agent
 from descant.music import melody_statistics
@@ -189,9 +190,9 @@ def test_kl_and_entropy_are_those_of_the_distribution_that_is_drawn_from(prior: 
     other = make_agent("ppo", "descant/Melody-v0", recurrent=True, hidden=(8, 8), num_envs=1, seed=5)
     with torch.no_grad():
         other.networks["policy"].heads["policy"].weight.mul_(30)
-    for temperature in (1.0, 0.5):
+    for temperature in (1.0, 0.5, [0.5, 2.0]):
         found = compose(other, prior, 1000, np.random.default_rng(0), temperature)
-        q = _log_probs(other, found.written) / temperature
+        q = _log_probs(other, found.written) / by_step(temperature, 32)[:, None, None]
         q -= np.logaddexp.reduce(q, axis=2, keepdims=True)
         p = _log_probs(prior.agent, found.written)
         assert found.kl == pytest.approx((np.exp(q) * (q - p)).sum(axis=2).mean(axis=1), abs=1e-4)
@@ -293,6 +294,14 @@ def test_a_temperature_is_chosen_on_other_compositions_than_those_reported(
     assert drawn["reward"] == plain["reward"]
 
 
+def test_a_temperature_may_rise_while_a_melody_is_written(prior: Prior) -> None:
+    found = tune_one(small() | {"temperature": [[0.3, 2.0]]}, 0, {"run": prior.path}, 500, "")
+    assert found["temperature"] == [0.3, 2.0]
+    low = tune_one(small() | {"temperature": 0.3}, 0, {"run": prior.path}, 500, "")
+    assert found["kl_by_step"][0] == pytest.approx(low["kl_by_step"][0])
+    assert found["entropy"] > 1.2 * low["entropy"]
+
+
 @pytest.mark.parametrize("agent", CONTROLLED)
 def test_every_agent_begins_as_the_prior(agent: str, prior: Prior) -> None:
     config = options_of(near(agent, 0.5, 0.5, 1), prior, 3) | {"num_envs": 2}
@@ -333,7 +342,7 @@ def test_settings_are_whole_and_of_agents_that_there_are() -> None:
         assert one["config"].keys() <= kind.Config.__dataclass_fields__.keys()
         weights: Any = make_task("descant/Melody-v0").reward.weights  # type: ignore[attr-defined]
         assert one["weights"].keys() <= weights.keys()
-        assert np.min(one["temperature"]) > 0
+        assert min(by_step(t, 32).min() for t in np.atleast_1d(one["temperature"]).tolist()) > 0
         assert one["total_timesteps"] > 0
     assert BEST
     assert set(PAPER) == set(CONTROLLED)

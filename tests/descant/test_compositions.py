@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import descant
-from descant.compositions import ROWS, policy_step, tempered, write_compositions
+from descant.compositions import ROWS, by_step, policy_step, tempered, write_compositions
 from descant.errors import DescantError
 from descant.kl import exact_kl
 from descant.music.melody_statistics import measure
@@ -87,6 +87,26 @@ def test_temperature_sharpens_and_0_takes_the_likeliest() -> None:
     np.testing.assert_allclose(tempered(masked, 2.0), masked)
 
 
+def test_a_temperature_goes_in_a_line_from_the_first_step_to_the_last() -> None:
+    assert by_step(1.5, 4).tolist() == [1.5] * 4
+    assert by_step([1.0, 1.6], 4) == pytest.approx([1.0, 1.2, 1.4, 1.6])
+    policy = ByLast(2)
+    found = write_compositions(policy, TASK, 500, temperature=(0.2, 5.0))
+    before = np.concatenate([np.zeros((500, 1), int), found.actions[:, :-1] + 1], axis=1)
+    each = [tempered(policy.table[before[:, t]], heat) for t, heat in enumerate(np.linspace(0.2, 5.0, 8))]
+    own = [log_p[np.arange(500), found.actions[:, t]] for t, log_p in enumerate(each)]
+    np.testing.assert_allclose(found.log_policy, np.mean(own, axis=0))
+    same = write_compositions(policy, TASK, 500, temperature=(0.7, 0.7))
+    np.testing.assert_array_equal(
+        same.actions, write_compositions(policy, TASK, 500, temperature=0.7).actions
+    )
+
+
+def test_a_line_of_temperatures_needs_a_number_of_steps() -> None:
+    with pytest.raises(DescantError, match="has no number of steps: give one temperature for all"):
+        write_compositions(ByLast(0), make_task("descant/Counterpoint-v0"), 3, temperature=(1.0, 2.0))
+
+
 def test_the_seed_decides() -> None:
     one, two, again = (write_compositions(ByLast(0), TASK, 9, seed=s).actions for s in (1, 2, 1))
     assert (one == again).all()
@@ -155,7 +175,12 @@ def test_a_policy_that_knows_no_masks_is_masked() -> None:
 
 @pytest.mark.parametrize(
     ("n", "temperature", "message"),
-    [(0, 1.0, "1 composition at least"), (1, -1.0, "temperature"), (1, np.nan, "temp")],
+    [
+        (0, 1.0, "1 composition at least"),
+        (1, -1.0, "temperature"),
+        (1, np.nan, "temp"),
+        (1, (1.0, -1.0), "not -1"),
+    ],
 )
 def test_numbers_that_can_not_be_are_refused(n: int, temperature: float, message: str) -> None:
     with pytest.raises(DescantError, match=message):

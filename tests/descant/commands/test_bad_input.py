@@ -143,6 +143,7 @@ LINES = [
     ("train --agent", "Missing value for argument '--agent'"),
     ("compose exact", "A counterpoint needs a cantus firmus: pass --cantus dorian"),
     ("compose exact --cantus dorian --key D", "--key is for melodies, which exact does not write: leave it out."),
+    ("compose exact --cantus dorian --temperature-final 2", "--temperature-final is for melodies"),
     ("compose counterpoint --cantus dorian --n 3", "--n is for melodies, which counterpoint does not write"),
     ("solve", "--cantus"),
     ("solve --cantus dorian --positon above", "Perhaps you meant: --position STR"),

@@ -214,6 +214,18 @@ def test_every_agent_composes_from_a_primer_at_a_temperature(
     assert len(greedy["melodies"]) == 1
 
 
+def test_a_temperature_may_change_while_a_melody_is_written(
+    prior: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    low = ["--temperature", "0"]
+    (greedy,) = composed(capsys, tmp_path / "o", prior, *low)["melodies"]
+    rising = composed(capsys, tmp_path / "o", prior, *low, "--temperature-final", "9")["melodies"]
+    assert len(rising) == 10
+    begins = greedy["notes"].partition(":")[0] + ":"
+    assert all(melody["notes"].startswith(begins) for melody in rising)
+    assert len({melody["notes"] for melody in rising}) == 10
+
+
 def test_ten_melodies_are_written_where_nothing_is_said_and_told_in_a_table(
     prior: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -281,10 +293,18 @@ def test_temperature_seed_and_key_of_an_evaluation(prior: str, capsys: pytest.Ca
         evaluated(capsys, prior, "--n", "20", "--temperature", "0")["statistics"]["distinct"]["value"]
         == 1 / 20
     )
+    rising = evaluated(capsys, prior, "--n", "20", "--temperature", "0", "--temperature-final", "2")
+    assert rising["temperature"] == [0, 2]
+    assert rising["statistics"]["distinct"]["value"] > 1 / 20
     moved = evaluated(capsys, prior, "--n", "20", "--set", "key=D")
     assert moved["key"] == "D"
     single = evaluated(capsys, prior, "--n", "1")
     assert single["statistics"]["reward"]["low"] is None
+
+
+def test_the_table_tells_both_temperatures(prior: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", prior, "--n", "5", "--temperature-final", "0.5"]) == 0
+    assert capsys.readouterr().out.startswith("5 melodies in C major, temperature 1 to 0.5; 95 % intervals")
 
 
 def test_the_table_tells_what_json_tells(prior: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,8 @@ LINES = [
     ("compose prior --temperature -1", "temperature must be 0 (the likeliest) or more, not -1.0"),
     ("compose prior --temperature nan", "temperature must be 0"),
     ("compose prior --greedy --temperature 0.9", "--greedy is --temperature 0: give one of them."),
+    ("compose prior --greedy --temperature-final 0.9", "--greedy is --temperature 0: give one of them."),
+    ("compose prior --temperature-final -2", "temperature must be 0 (the likeliest) or more, not -2.0"),
     ("compose prior --greedy --n 3", "The likeliest melody is one: leave out --n"),
     ("compose prior --n 0", "--n must be 1 to 1,000, not 0."),
     ("compose prior --n 1001", "--n must be 1 to 1,000, not 1001."),
