@@ -19,6 +19,7 @@ from descant.registry import suites
 
 from .test_studies import ROOTS
 
+HINT = "after a new measurement copy DIR/raw.jsonl.gz to docs/results/raw/NAME.jsonl.gz"
 PAGES = Path(__file__).parents[2] / "docs" / "results"
 RAW = sorted((PAGES / "raw").glob("*.jsonl.gz"))
 STUDIES = [path for path in RAW if path.name != "quick.jsonl.gz"]
@@ -134,7 +135,9 @@ def agrees(table: Table, shown: list[list[str]]) -> int:
     compared, mine = 0, iter(table.rows)
     for row in rows:
         told = [(i, row[j]) for i, j in common if numbers(row[j])]
-        assert any(all(same(own[i], cell) for i, cell in told) for own in mine), f"not in the raw data: {row}"
+        assert any(all(same(own[i], cell) for i, cell in told) for own in mine), (
+            f"{HINT}: not in the raw data: {row}"
+        )
         compared += len(told)
     return compared
 
