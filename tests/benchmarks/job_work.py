@@ -34,6 +34,11 @@ def threads() -> list[object]:
     return [torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]]
 
 
+def process() -> int:
+    """Which process it is."""
+    return os.getpid()
+
+
 def sleep(seconds: float) -> float:
     """The seconds slept."""
     time.sleep(seconds)

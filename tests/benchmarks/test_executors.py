@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 import descant.benchmarks.executors as executors
 import descant.benchmarks.executors_local as executors_local
 from descant.benchmarks.executors import Executor, Lost, execute
+from descant.benchmarks.executors_ray import Ray
+from descant.benchmarks.executors_slurm import Slurm
 from descant.benchmarks.jobs import run_jobs
 from descant.benchmarks.runner import train_all
 from descant.benchmarks.specs import runs_of
@@ -144,6 +146,31 @@ def test_without_the_library_it_says_how_to_install_it(
 def test_a_worker_that_is_killed_once_loses_nothing(tmp_path: Path) -> None:
     (done,) = run_jobs([job("die_once", path=str(tmp_path / "died"))], tmp_path, workers=1)
     assert (done.value, done.error) == (1, "")
+
+
+def test_a_worker_is_used_again_until_it_is_lost(tmp_path: Path) -> None:
+    """Starting one takes seconds, which a run should not cost."""
+    jobs = [Job(str(i), f"{HERE}:process", {}) for i in range(2)]
+    jobs += [job("die_once", path=str(tmp_path / "died")), Job("2", f"{HERE}:process", {})]
+    found = {done.job.title: done.value for done in execute(jobs, tmp_path, 1) if done}
+    assert found["0"] == found["1"] != found["2"]
+
+
+@pytest.mark.parametrize("kind", ["slurm", "ray"])
+def test_what_is_at_work_elsewhere_is_taken_back(kind: str) -> None:
+    """Whether or not the libraries are here."""
+    taken: list[str] = []
+
+    class At:
+        def cancel(self, handle: Any = None, force: bool = False) -> None:
+            taken.append(handle or "a job")
+            assert kind == "slurm" or force
+
+    backend: Any = (Slurm if kind == "slurm" else Ray).__new__(Slurm if kind == "slurm" else Ray)
+    backend.at_work = [At()] if kind == "slurm" else ["a job"]
+    backend.ray, backend.own = At(), False
+    backend.close(cut=True)
+    assert taken == ["a job"]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no processes")
