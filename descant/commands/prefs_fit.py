@@ -68,11 +68,13 @@ class Fit:
     dimensions: int | None = None
     """vpl: of an annotator's code (8); per-user: of the features that heads weigh (8)."""
     beta: float | None = None
-    """vpl: weight of the KL of codes to their prior (0.1); too much, and codes say nothing."""
+    """vpl: weight of the KL of codes to their prior (0.02); too much, and codes say nothing."""
     flips: float | None = None
     """vpl: largest share of answers turned around in half of what codes are read off in training (0)."""
     opposite: float | None = None
     """vpl: how often somebody of the opposite taste is learned from, all answers turned (0)."""
+    pretrained: int | None = None
+    """vpl: epochs in which linear heads of annotators learn its features first (0)."""
     scaling: str | None = None
     """vpl: scores in logits (none), or as the share of clips that the annotator likes less (spo)."""
     family: str | None = None

@@ -42,6 +42,9 @@ def fit(
     config = config_of(kind)() if config is None else config
     parts = data if isinstance(data, Split) else split(data, config.valid, config.test, config.seed)
     model = make_model(kind, space, config, parts.train.names)
+    if (first := model.first()) is not None:
+        descend(first, parts)
+        model.begin(first)
     epochs, best = descend(model, parts, tell)
     model.eval()
     model.conclude(parts.train)

@@ -99,6 +99,13 @@ class RewardModel(nn.Module):
         for begin in range(0, len(data), size):
             yield data.take(order[begin : begin + size])
 
+    def first(self) -> RewardModel | None:
+        """A model to fit before this one, where it begins with what that has learned."""
+        return None
+
+    def begin(self, learned: Any) -> None:
+        """Told `first` once it is fitted."""
+
     def sizes(self) -> dict[str, int]:
         """What else `make_model` needs to make this one again."""
         return {}

@@ -15,6 +15,7 @@ from descant.music import counterpoint, melodies, melody_states
 from descant.music.keys import SCALES
 from descant.preferences.clips import COUNTERPOINT, MELODY
 from descant.reward_models.stacked import Items
+from descant.reward_models.viewpoints import SIZES, viewpoints
 from descant.runs.digests import content_hash
 from descant.tasks import Bools, Ints
 from descant.text import translations
@@ -49,7 +50,7 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class MelodyView:
-    """Of each sixteenth: the action, the one before, the last two notes begun before, the place in the bar, the key."""
+    """Of each sixteenth: the action, the one before, the place in the bar, the key, and `viewpoints`."""
 
     vocabulary: Mapping[str, Any]
     environment = MELODY
@@ -58,7 +59,7 @@ class MelodyView:
     def space(self) -> spaces.MultiDiscrete:
         """Columns as the class says."""
         a = melodies.ACTIONS
-        return spaces.MultiDiscrete([a, a + 1, a, a, BAR, 12, len(SCALES)])
+        return spaces.MultiDiscrete([a, a + 1, BAR, 12, len(SCALES), *SIZES])
 
     @classmethod
     def of(cls, state: Any) -> MelodyView:
@@ -74,19 +75,12 @@ class MelodyView:
         return np.asarray(state.step == state.steps)
 
     def items(self, state: Any) -> Items:
-        """int64[n, T, 7]."""
+        """int64[n, T, 12]."""
         written = np.maximum(state.written.astype(np.int64), 0)
-        n, steps = written.shape
-        last, before = np.zeros((2, n), np.int64)
-        notes = np.zeros((n, steps, 2), np.int64)
-        for t, action in enumerate(written.T):
-            notes[:, t] = np.stack([last, before], axis=1)
-            begins = action >= melodies.FIRST_NOTE
-            last, before = np.where(begins, action, last), np.where(begins, last, before)
-        place = np.broadcast_to(np.arange(steps) % BAR, (n, steps))
-        mode = list(SCALES).index(state.key.mode)
-        key = (np.full((n, steps), state.key.pitch_class), np.full((n, steps), mode))
-        columns = (written, _before(written), notes[..., 0], notes[..., 1], place, *key)
+        place = np.broadcast_to(np.arange(written.shape[1]) % BAR, written.shape)
+        tonic, mode = state.key.pitch_class, list(SCALES).index(state.key.mode)
+        key = (np.full(written.shape, tonic), np.full(written.shape, mode))
+        columns = (written, _before(written), place, *key, *viewpoints(written, tonic))
         return _items(columns, state.step)
 
 

@@ -20,7 +20,8 @@ from descant.errors import DescantError, did_you_mean
 from descant.preferences.pairs import information
 from descant.reward_models.comparisons import Comparisons
 from descant.reward_models.likelihoods import TIE, A, log_likelihood, log_probabilities
-from descant.reward_models.models import Config, RewardModel
+from descant.reward_models.models import Config, RewardModel, make_model
+from descant.reward_models.per_user import PerUserConfig
 from descant.reward_models.stacked import Ensemble, Items, StackedMLP
 from descant.tasks import Floats, Ints
 
@@ -31,6 +32,7 @@ EPOCH = 20  # fewest batches of an epoch: a small store is asked often, each tim
 NOISY = 0.5  # share of contexts with labels turned around, where there are any
 REFERENCES = 256  # items learned from, kept to measure scores by
 SCALINGS = ("none", "spo")
+SAME = ("models", "hidden", "trunk", "ties", "noise", "margin", "learning_rate", "weight_decay", "seed")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class VPLConfig(Config):
     opposite: float = 0.0
     scaling: Literal["none", "spo"] = "none"
     width: int = 64
+    pretrained: int = 0
     batch_size: int = 32
     annealed: bool = True
     patience: int = 0
@@ -67,6 +70,8 @@ class VPLConfig(Config):
             self.beta >= 0 and 0 <= self.warmup <= 1 and 0 <= self.flips <= 1 and 0 <= self.opposite <= 1
         ):
             raise DescantError("beta must be 0 or more, warmup, flips and opposite shares, 0 to 1.")
+        if self.pretrained < 0:
+            raise DescantError("pretrained is a number of epochs, 0 or more.")
         if self.scaling not in SCALINGS:
             raise DescantError(f"scaling must be none or spo.{did_you_mean(self.scaling, SCALINGS)}")
 
@@ -141,7 +146,7 @@ class VPL(RewardModel):
 
     def __init__(self, space: spaces.Space[Any], config: VPLConfig, named: Sequence[str] = ()) -> None:
         super().__init__(config, named)
-        c = config
+        c, self.space = config, space
         self.features = Ensemble(space, c.models, c.width, c.hidden, c.trunk)
         self.encoder = SetEncoder(c.models, c.width, c.width, c.dimensions)
         self.decoder = Decoder(c.models, c.width, c.width, c.dimensions)
@@ -153,6 +158,19 @@ class VPL(RewardModel):
     references: (
         Tensor  # float[M, REFERENCES, width]: items learned from, as the decoder's first layer gives them
     )
+
+    def first(self) -> RewardModel | None:
+        """Linear heads on the same features, for each annotator, where these are to be learned first."""
+        c = self.config
+        if not c.pretrained:
+            return None
+        same = {name: getattr(c, name) for name in SAME}
+        own = PerUserConfig(**same, epochs=c.pretrained, dimensions=c.width)
+        return make_model("per-user", self.space, own, self.named)
+
+    def begin(self, learned: Any) -> None:
+        """Take over the features of `first`."""
+        self.features.load_state_dict(learned.features.state_dict())
 
     def batches(self, data: Comparisons, rng: torch.Generator) -> Iterator[Comparisons]:
         """`batch_size` annotators drawn by how much they judged, with comparisons for a context and to predict.

@@ -15,7 +15,7 @@ from descant.errors import DescantError
 from descant.reward_models.comparisons import Comparisons, make_comparisons
 from descant.reward_models.dpl import DPL, DPLConfig, categorical_preference, normal_preference
 from descant.reward_models.fitting import fit
-from descant.reward_models.models import make_model
+from descant.reward_models.models import RewardModel, make_model, right
 from descant.reward_models.per_user import PerUserConfig
 from descant.reward_models.saving import load_reward_model, save_reward_model
 from descant.reward_models.stacked import Items
@@ -220,6 +220,35 @@ def test_a_code_tells_those_who_disagree_apart(tmp_path: Path) -> None:
         model.scores(items, "nobody")
 
 
+def test_features_can_be_learned_by_heads_first() -> None:
+    plain = make_model("vpl", LINE, SMALL, ("a", "b"))
+    assert plain.first() is None
+    config = dataclasses.replace(SMALL, models=2, pretrained=4, noise=0.1, seed=5)
+    model = make_model("vpl", LINE, config, ("a", "b"))
+    heads = model.first()
+    assert heads is not None
+    assert (heads.kind, heads.named) == ("per-user", ("a", "b"))
+    assert (heads.config.epochs, heads.config.dimensions, heads.config.hidden) == (4, 16, (16,))
+    assert (heads.config.models, heads.config.noise, heads.config.seed) == (2, 0.1, 5)
+    model.begin(heads)
+    own, learned = (m.state_dict() for m in (model, heads))
+    features = [name for name in learned if name.startswith("features.")]
+    assert features
+    assert all(torch.equal(own[name], learned[name]) for name in features)
+
+
+def test_a_fit_begins_with_what_heads_have_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[RewardModel] = []
+    monkeypatch.setattr(VPL, "begin", lambda self, learned: told.append(learned))
+    data = divided()
+    fit("vpl", LINE, data, dataclasses.replace(SMALL, epochs=1, pretrained=40))
+    (heads,) = told
+    with torch.no_grad():
+        assert right(heads.log_odds(data)[0], data.answers).mean() > 0.9
+    fit("vpl", LINE, data, dataclasses.replace(SMALL, epochs=1))
+    assert len(told) == 1
+
+
 def test_a_beta_that_collapses_the_code_is_noticed() -> None:
     model = fit("vpl", LINE, divided(24), dataclasses.replace(SMALL, beta=100.0, warmup=0.0)).model
     assert isinstance(model, VPL)
@@ -269,6 +298,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         lambda: VPLConfig(dimensions=0),
         lambda: VPLConfig(beta=-1.0),
         lambda: VPLConfig(scaling="sp"),  # type: ignore[arg-type]
+        lambda: VPLConfig(pretrained=-1),
         lambda: DPLConfig(family="normal"),  # type: ignore[arg-type]
         lambda: DPLConfig(atoms=1),
         lambda: PerUserConfig(pull=-1.0),
