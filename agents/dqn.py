@@ -178,7 +178,9 @@ class DQN(ReplayAgent):
         actions = int(self.action_space.n)
         config = self.config
         form = (config.hidden, config.recurrent)
-        network = Network(self.observation_space, {"q": actions}, *form, activation=config.activation)
+        network = Network(
+            self.observation_space, {"q": actions}, *form, activation=config.activation, scale="linear"
+        )
         if self.config.dueling:
             network.heads["q"] = DuelingHead(network.trunk.out_features, actions)
         return self.with_targets({"policy": network})

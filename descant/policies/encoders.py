@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from descant.errors import DescantError
+
+Scale = Literal["unit", "linear"]
+"""How one-hot columns begin: `unit` gives features of variance 1; `linear` gives rows the variance that `nn.Linear` gives
+the weights of as many inputs: so little that what is learned soon outweighs it, and states share more of it."""
 
 
 def sum_of_rows(weight: Tensor, bias: Tensor, columns: Tensor) -> Tensor:
@@ -54,18 +58,28 @@ class OneHotEncoder(nn.Module):
 
     The product of a one-hot vector and a matrix is a sum of rows, looked up, not multiplied: it costs the columns,
     not the values they may take. Input int[B, columns], output float[B, width].
+
+    Args:
+        nvec: how many values each column may take.
+        width: features.
+        starts: the lowest value of each column.
+        scale: how large rows begin, `unit` or `linear`, see `Scale`.
     """
 
     offsets: Tensor
 
-    def __init__(self, nvec: np.ndarray, width: int, starts: np.ndarray | None = None) -> None:
+    def __init__(
+        self, nvec: np.ndarray, width: int, starts: np.ndarray | None = None, scale: Scale = "unit"
+    ) -> None:
         super().__init__()
         nvec = np.asarray(nvec, np.int64).ravel()
         first = np.zeros_like(nvec) if starts is None else np.asarray(starts, np.int64).ravel()
         offsets = np.cumsum(nvec) - nvec - first
         self.register_buffer("offsets", torch.as_tensor(offsets), persistent=False)
         self.rows = nn.EmbeddingBag(int(nvec.sum()), width, mode="sum")
-        nn.init.normal_(self.rows.weight, std=1.0 / math.sqrt(len(nvec)))
+        nn.init.normal_(
+            self.rows.weight, std=1.0 / math.sqrt(len(nvec) if scale == "unit" else 3 * nvec.sum())
+        )
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -107,19 +121,19 @@ class DictEncoder(nn.Module):
         return torch.stack([part(observation[key]) for key, part in self.parts.items()]).sum(0)
 
 
-def make_encoder(space: spaces.Space[Any], width: int) -> nn.Module:
-    """The encoder for a space; DescantError where there is none."""
+def make_encoder(space: spaces.Space[Any], width: int, scale: Scale = "unit") -> nn.Module:
+    """The encoder for a space, whose one-hot columns begin as `scale` says; DescantError where there is none."""
     match space:
         case spaces.Discrete():
-            return OneHotEncoder(np.array([space.n]), width, np.array([space.start]))
+            return OneHotEncoder(np.array([space.n]), width, np.array([space.start]), scale)
         case spaces.MultiDiscrete():
-            return OneHotEncoder(space.nvec, width, space.start)
+            return OneHotEncoder(space.nvec, width, space.start, scale)
         case spaces.MultiBinary():
-            return OneHotEncoder(np.full(space.shape, 2), width)
+            return OneHotEncoder(np.full(space.shape, 2), width, scale=scale)
         case spaces.Box():
             return LinearEncoder(int(np.prod(space.shape)), width)
         case spaces.Dict():
-            return DictEncoder({key: make_encoder(part, width) for key, part in space.spaces.items()})
+            return DictEncoder({key: make_encoder(part, width, scale) for key, part in space.spaces.items()})
     raise DescantError(
         f"No encoder for {type(space).__name__} observations: Discrete, MultiDiscrete, MultiBinary, Box and Dict "
         "have one."

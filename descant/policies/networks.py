@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from descant.errors import DescantError, did_you_mean
-from descant.policies.encoders import flatten_time, make_encoder
+from descant.policies.encoders import Scale, flatten_time, make_encoder
 from descant.policies.heads import make_head
 from descant.policies.linear import linear
 from descant.policies.transformers import TransformerTrunk
@@ -29,6 +29,7 @@ class Network(nn.Module):
         recurrent: whether the trunk remembers.
         trunk: what remembers, lstm or transformer.
         activation: relu or tanh, between layers; a trunk that remembers has its own.
+        scale: how large the weights of one-hot columns begin, `unit` or `linear` (`descant.policies.encoders.Scale`).
     """
 
     autocast = False  # whether features are worked out in bfloat16
@@ -42,12 +43,13 @@ class Network(nn.Module):
         recurrent: bool = False,
         trunk: str = "lstm",
         activation: str = "relu",
+        scale: Scale = "unit",
     ) -> None:
         super().__init__()
         check_activation(activation)
         if trunk != "lstm" and not recurrent:
             raise DescantError(f"The trunk {trunk!r} is for networks with memory: set recurrent too.")
-        self.encoder = make_encoder(space, hidden[0])
+        self.encoder = make_encoder(space, hidden[0], scale)
         feed_forward = (hidden[0], hidden[1:], activation)
         self.trunk = make_memory(trunk, hidden) if recurrent else MLPTrunk(*feed_forward)
         self.heads = nn.ModuleDict(

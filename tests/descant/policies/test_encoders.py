@@ -59,6 +59,15 @@ def test_features_begin_with_unit_variance_however_many_columns_there_are() -> N
         assert encoder(torch.zeros(1, columns)).std().item() == pytest.approx(1, rel=0.1)
 
 
+def test_one_hot_columns_can_begin_as_small_as_the_weights_of_a_linear_layer_of_as_many_inputs() -> None:
+    space = spaces.Dict(
+        a=spaces.MultiDiscrete([7] * 50), b=spaces.Discrete(40, start=3), c=spaces.MultiBinary(9)
+    )
+    for part, rows in zip(make_encoder(space, 2000, "linear").parts.values(), (350, 40, 18), strict=True):
+        alike = torch.nn.Linear(rows, 2000).weight.std().item()
+        assert part.rows.weight.std().item() == pytest.approx(alike, rel=0.05)
+
+
 def test_a_box_is_flattened_through_a_linear_layer() -> None:
     space = spaces.Box(0, 255, (2, 3), np.uint8)
     encoder = make_encoder(space, WIDTH)
