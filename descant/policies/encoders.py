@@ -15,8 +15,8 @@ from torch.autograd.function import once_differentiable
 from descant.errors import DescantError
 
 Scale = Literal["unit", "linear"]
-"""How one-hot columns begin: `unit` gives features of variance 1; `linear` gives rows the variance that `nn.Linear` gives
-the weights of as many inputs: so little that what is learned soon outweighs it, and states share more of it."""
+"""How one-hot columns begin: `unit` gives features of variance 1; `linear` gives rows the variance that `nn.Linear`
+gives the weights of as many inputs: so little that what is learned soon outweighs it, and states share more of it."""
 
 
 def sum_of_rows(weight: Tensor, bias: Tensor, columns: Tensor) -> Tensor:
