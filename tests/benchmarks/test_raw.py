@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from descant.benchmarks.raw import NAME, read_jobs, write_jobs, write_lines
 from descant.benchmarks.studies import Table, write_tables
 from descant.benchmarks.suites.full import FULL, MINUTES
-from descant.benchmarks.work import call
+from descant.benchmarks.work import Done, call
 from descant.cli import main
 from descant.errors import DescantError
 from descant.registry import suites
@@ -42,25 +43,36 @@ def test_jobs_are_read_as_written(tmp_path: Path) -> None:
     assert done[5].error.startswith("ValueError")
     assert "in root" in done[5].trace
     first = (tmp_path / NAME).read_bytes()
+    assert first[4:8] == bytes(4)  # gzip's time
     assert write_jobs(name, done, tmp_path / NAME).read_bytes() == first
 
 
 def test_report_makes_the_tables_of_a_study_from_its_raw_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(suites, "get", lambda name: {"roots": ROOTS}[name])
+
+    def drawn(done: list[Done], out: Path) -> list[Table]:
+        return [replace(table, files=(out / "picture",)) for table in ROOTS.tables(done, out)]
+
+    study = replace(ROOTS, tables=drawn)
+    monkeypatch.setattr(suites, "get", lambda name: {"roots": study}[name])
     left(6, tmp_path)
     page, data = (tmp_path / "roots.md", tmp_path / "roots.json")
     told = (page.read_text(), data.read_text())
     page.write_text("an old page")
     data.unlink()
     assert main(["report", str(tmp_path)]) == 1  # a job failed
-    assert (page.read_text(), data.read_text()) == told
+    assert page.read_text() == told[0]
+    assert json.loads(data.read_text())[0] == json.loads(told[1])[0] | {"files": [str(tmp_path / "picture")]}
     page.unlink()
     assert "failed: ValueError" in capsys.readouterr().out
     left(2, tmp_path / "fine")
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "fine")]) == 0
+    assert str(tmp_path / "fine" / "picture") in capsys.readouterr().out
     assert main(["report", str(tmp_path / "fine" / NAME), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["data"] == [2.0, 3**0.5]
+    told_again = json.loads(capsys.readouterr().out)[0]
+    assert (told_again["data"], told_again["files"]) == ([2.0, 3**0.5], [])  # pictures are left in no folder
     assert not page.exists()
 
 
