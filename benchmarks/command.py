@@ -237,6 +237,7 @@ class Bench:
     def _matrix(self, suite: Suite, out: Path) -> int:
         from .estimates import matrix
 
+        print(f"rehearsing {suite.name}: some seconds an agent, then tests and a report", file=sys.stderr)
         rows, total = matrix(suite, out, self.workers)
         if self.json:
             print_json({"suite": suite.name, "runs": rows, "seconds": total})

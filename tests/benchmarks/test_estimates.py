@@ -49,7 +49,9 @@ def test_a_dry_run_prints_the_runs_and_trains_none(
     monkeypatch.setattr(estimates, "rehearse", rehearsed)
     arguments = ["bench", written(tmp_path, WHOLE), "--out", str(tmp_path / "out"), "--dry-run"]
     assert main([*arguments, "--seeds", "3"]) == 0
-    said = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    assert printed.err == "rehearsing mine: some seconds an agent, then tests and a report\n"
+    said = printed.out.splitlines()
     assert [line.split()[:7] for line in said[:-1]] == [
         ["reinforce", "seed", str(i), "300", "steps", "3", "s"] for i in range(3)
     ]
