@@ -11,8 +11,9 @@ import numpy as np
 from .pictures import write_figure
 from .translation_measure import PLACES
 from .translation_tables import Row, error_rates
+from .translation_worlds import MIXED
 
-SHOWN = ("cross-entropy", "scheduled sampling", "mixer", "rloo")  # whose errors are drawn
+SHOWN = ("cross-entropy", "scheduled sampling", "mixer", "rloo", MIXED)  # whose errors are drawn
 MARKS = "osD^vPX<>*hp"
 COLOURS = ("#08457e", "#b34700", "#3f7d20", "#8b0000", "#5b3a8c", "#555555")
 

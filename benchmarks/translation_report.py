@@ -14,6 +14,7 @@ from .pages import drawings, write_page
 from .studies import Table
 from .translation_runs import split_tasks
 from .translation_tables import CROSS_ENTROPY, Row
+from .translation_worlds import MIXED
 
 SAMPLES = 10
 
@@ -44,7 +45,9 @@ def side_by_side(rows: Sequence[Row]) -> list[list[tuple[str, str]]]:
     their first seed."""
     own = [row for row in rows if row.model == rows[0].model and row.values]
     shown = [
-        row for row in own if row.name in (CROSS_ENTROPY, "rloo", "mixer") or row.name.endswith("length")
+        row
+        for row in own
+        if row.name in (CROSS_ENTROPY, MIXED, "rloo", "mixer") or row.name.endswith("length")
     ]
     if not shown:
         return []
