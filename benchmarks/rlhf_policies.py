@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
+from torch import Tensor
+from torch.nn import Module
 
 from descant.agent import Agent
 from descant.compositions import Compositions, write_compositions
@@ -21,6 +24,8 @@ from descant.tasks import Floats
 from .rl_tuner_prior import ENV, Prior
 from .rlhf_settings import MARGIN
 
+DRAWN, HALVINGS = 2048, 6  # melodies that measure a policy's KL while it is drawn back, and how often it is
+
 
 def rules(home: Prior, taste: Mapping[str, float], scale: float = 1.0) -> dict[str, Any]:
     """The reward `rl-tuner` with the terms of a taste alone, each weight times `scale`."""
@@ -31,12 +36,43 @@ def rules(home: Prior, taste: Mapping[str, float], scale: float = 1.0) -> dict[s
 def tune(
     home: Prior, reward: Any, seed: int, steps: int, kl_target: float, tuning: Mapping[str, Any]
 ) -> Agent:
-    """A policy that begins as the prior, tuned by ppo; the price of a nat is moved to hold the KL below the target."""
+    """A policy that begins as the prior, tuned by ppo, and then drawn back to where its KL is below the target."""
     config = dict(tuning) | {"prior": home.path, "init": home.path, "hidden": home.hidden, "seed": seed}
     env = gymnasium.make_vec(ENV, num_envs=config["num_envs"], **home.options | {"reward": reward})
-    agent = make_agent("ppo", env, **config, kl_target=MARGIN * kl_target)
+    agent: Any = make_agent("ppo", env, **config, kl_target=kl_target)
+    network = agent.networks["policy"]
+    begun = copy.deepcopy(network.state_dict())
     agent.learn(steps)
-    return agent
+
+    def kl() -> float:
+        found = writes(agent, home, DRAWN, seeds(seed, 1)).kl
+        assert found is not None
+        return float(found.mean())
+
+    draw_back(network, begun, kl, MARGIN * kl_target)
+    tuned: Agent = agent
+    return tuned
+
+
+def draw_back(network: Module, begun: Mapping[str, Tensor], kl: Callable[[], float], most: float) -> float:
+    """Put weights on the line from those it began with, as far out as leaves `kl` of them at most `most`: their share.
+
+    By halving, 1 where the KL is low enough as it is. It is a bound by construction: where the network began as the
+    prior, the KL at 0 is none. After Ramé et al. 2024 (*WARP*), who find more reward on this line at the same KL.
+    """
+    tuned = copy.deepcopy(network.state_dict())
+
+    def at(share: float) -> float:
+        network.load_state_dict({name: begun[name].lerp(weight, share) for name, weight in tuned.items()})
+        return share
+
+    if kl() <= most:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = at((low + high) / 2)
+        low, high = (middle, high) if kl() <= most else (low, middle)
+    return at(low)
 
 
 def writes(agent: Agent, home: Prior, n: int, seed: int, reward: Any = "rl-tuner") -> Compositions:

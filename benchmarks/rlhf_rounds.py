@@ -46,17 +46,18 @@ class Loop:
             for number in range(1, self.settings.rounds + 1):
                 self._ask(store, policy, saved, number)
                 saved = self._fit(store, number)
-                reward = {"name": "preference", "path": str(self._model(number))}
-                policy = self._tune(reward, number)
-                found.append(self.gauge(policy, saved) | {"comparisons": store.counts()["judgements"]})
-            asked = store.counts()["judgements"]
+                budget, mode = self.settings.budget(number), self.settings.mode
+                reward = {"name": "preference", "path": str(self._model(number)), "mode": mode}
+                policy = self._tune(reward, number, budget)
+                told = {"comparisons": store.counts()["judgements"], "budget": budget}
+                found.append(self.gauge(policy, saved) | told)
         assert saved is not None
-        straight = self.gauge(self._dpo(), saved) | {"comparisons": asked}
+        straight = self.gauge(self._dpo(), saved) | {"comparisons": found[-1]["comparisons"]}
         return {"rounds": found, "dpo": straight}
 
     def _ask(self, store: Store, policy: Agent | None, saved: Saved | None, number: int) -> None:
         """New clips, pairs of them, and the teacher's answers, into the store."""
-        clips, n = self._written(policy, number), self.settings.pairs
+        clips, n = self._written(policy, number), self.settings.pairs[number - 1]
         rng = np.random.default_rng([self.seed, ASKED, number])
         known: dict[str, Any] = (
             {} if saved is None else {"scores": saved.scores_of(clips), "model_hash": saved.hash}
@@ -79,14 +80,10 @@ class Loop:
         return Annotator("teacher", Teacher(self.settings.temperature), taste)
 
     def _written(self, policy: Agent | None, number: int) -> list[Clip]:
-        """Clips of the prior; half of the last round's policy where there is one. None twice."""
-        writers = {"prior": self.home.agent} | ({} if policy is None else {f"round {number - 1}": policy})
-        clips: dict[str, Clip] = {}
-        for place, (source, writer) in enumerate(writers.items()):
-            seed = seeds(self.seed, ASKED, number, place)
-            found = writes(writer, self.home, self.settings.clips // len(writers), seed)
-            clips |= {clip.content: clip for clip in clips_of(found, self.home, source)}
-        return list(clips.values())
+        """Clips of the prior in the first round, then of the last round's policy. None twice."""
+        writer, source = (self.home.agent, "prior") if policy is None else (policy, f"round {number - 1}")
+        found = writes(writer, self.home, self.settings.clips, seeds(self.seed, ASKED, number))
+        return list({clip.content: clip for clip in clips_of(found, self.home, source)}.values())
 
     def _fit(self, store: Store, number: int) -> Saved:
         """An ensemble on all that was answered so far."""
@@ -98,9 +95,9 @@ class Loop:
     def _model(self, number: int) -> Path:
         return self.folder / f"model-{number}"
 
-    def _tune(self, reward: Any, number: int) -> Agent:
+    def _tune(self, reward: Any, number: int, kl_target: float) -> Agent:
         s = self.settings
-        return tune(self.home, reward, seeds(self.seed, TUNED, number), s.steps, s.kl_target, s.tuning)
+        return tune(self.home, reward, seeds(self.seed, TUNED, number), s.steps, kl_target, s.tuning)
 
     def _dpo(self) -> Agent:
         """A policy straight from all comparisons."""
@@ -115,7 +112,8 @@ class Loop:
     def by_rules(self) -> dict[str, Any]:
         """The same tuning on the teacher's taste itself, step by step, in units of the teacher's noise."""
         reward = rules(self.home, self.settings.taste, 1 / self.settings.temperature)
-        return self.gauge(self._tune(reward, 0), None)
+        kl_target = self.settings.kl_target
+        return self.gauge(self._tune(reward, 0, kl_target), None) | {"budget": kl_target}
 
     def gauge(self, policy: Agent, saved: Saved | None) -> dict[str, Any]:
         """What a policy writes: gold and proxy, KL and log p a step, how often the teacher prefers it to the prior.

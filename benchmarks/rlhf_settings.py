@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +24,7 @@ TUNING: Mapping[str, Any] = MappingProxyType(
     {
         "recurrent": True,
         "critic_hidden": [64, 100],
-        "num_envs": 256,
+        "num_envs": 128,
         "n_steps": 32,
         "ent_coef": 0.0,
         "gamma": 1.0,
@@ -36,7 +36,7 @@ TUNING: Mapping[str, Any] = MappingProxyType(
         "kl_gain": 1.0,
     }
 )
-MARGIN = 0.8  # the controller aims at this share of the target, since it swings about what it aims at
+MARGIN = 0.97  # share of the target at which policies are drawn back, since their KL is measured on a sample
 FITTED: dict[str, Any] = {"models": 1, "test": 0.2}  # of reward models for groups
 SHARES: Mapping[str, int] = MappingProxyType({"step-lovers": 16, "leap-lovers": 14, "high-lovers": 10})
 # Tastes that sum to about nothing: no policy serves two of them. If the first two did not mind how high melodies
@@ -54,24 +54,45 @@ TASTES: Mapping[str, str] = MappingProxyType(
 class Settings:
     """Of the rounds.
 
-    taste: weights of terms of `rl-tuner`; temperature: of the teacher, in units of the taste; rounds; clips: written in
-    each, half by the prior and half by the policy once there is one; pairs: asked about in each; strategy: how they
-    are chosen once there is a reward model; model: its configuration; kl_target: KL to the prior in nats a step that
-    no policy may pass; steps: environment steps of one tuning; beta: of dpo; compositions: measured of each policy.
+    taste: weights of terms of `rl-tuner`; temperature: of the teacher, in units of the taste; clips: written in each
+    round, by the prior in the first and then by the last round's policy; pairs: asked about in each round, of which
+    there are as many; strategy: how they are chosen once there is a reward model; model: its configuration; kl_target:
+    KL to the prior in nats a step that no policy may pass, of which each round may spend an even share more than the
+    one before; steps: environment steps of one tuning; beta: of dpo; compositions: measured of each policy.
     """
 
     taste: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(TASTE))
     temperature: float = 8.0
-    rounds: int = 3
-    clips: int = 400
-    pairs: int = 200
-    strategy: str = "uncertainty"
-    model: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"patience": 5})
+    clips: int = 600
+    pairs: Sequence[int] = dataclasses.field(default_factory=lambda: [100, 200, 300])
+    strategy: str = "random"
+    model: Mapping[str, Any] = dataclasses.field(
+        default_factory=lambda: {
+            "per_step": True,
+            "hidden": [32, 32],
+            "patience": 5,
+            "weight_decay": 3.0,
+        }
+    )
     kl_target: float = 0.3
     steps: int = 120_000
     tuning: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(TUNING))
     beta: float = 0.1
     compositions: int = 2048
+
+    @property
+    def rounds(self) -> int:
+        """How many there are."""
+        return len(self.pairs)
+
+    @property
+    def mode(self) -> str:
+        """When the reward is told: step by step where the reward model says it so, else in the end."""
+        return "delta" if self.model.get("per_step") else "terminal"
+
+    def budget(self, number: int) -> float:
+        """KL a step that the policy of a round may have, counted from 1."""
+        return self.kl_target * number / self.rounds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +114,7 @@ class GroupSettings:
             "btl": FITTED,
             "dpl": FITTED,
             "per-user": FITTED,
-            "vpl": {**FITTED, "epochs": 60},
+            "vpl": {**FITTED, "hidden": [16, 16], "epochs": 20, "pretrained": 15, "beta": 0.2},
         }
     )
     kl_target: float = 0.3

@@ -17,6 +17,7 @@ MEASURES = (
     ("gold", "gold reward", 1, 1),
     ("preferred", "preferred to the prior, %", 1, 100),
     ("proxy", "proxy, above the prior", 2, 1),
+    ("budget", "KL allowed", 1, 1),
     ("kl", "KL to the prior a step", 3, 1),
     ("log_p", "log p a step", 3, 1),
     ("distinct", "distinct, %", 1, 100),

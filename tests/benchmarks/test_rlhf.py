@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from descant.benchmarks import rlhf, rlhf_rounds, rlhf_tables, studies
+from descant.benchmarks import rlhf, rlhf_policies, rlhf_rounds, rlhf_tables, studies
 from descant.benchmarks import rlhf_groups as groups_module
 from descant.benchmarks.jobs import Done, call
 from descant.benchmarks.rl_tuner_prior import Prior, prior_in
@@ -20,7 +23,7 @@ from descant.benchmarks.rlhf import RLHF, jobs, tables
 from descant.benchmarks.rlhf_groups import Groups, disagreeing, drawn_pairs
 from descant.benchmarks.rlhf_policies import agreement, clips_of, preferred, rules, writes
 from descant.benchmarks.rlhf_rounds import Loop
-from descant.benchmarks.rlhf_settings import GROUPS, MARGIN, ROUNDS, TASTE, GroupSettings, Settings
+from descant.benchmarks.rlhf_settings import GROUPS, ROUNDS, TASTE, GroupSettings, Settings
 from descant.cli import main
 from descant.preferences.store import Store
 from descant.preferences.tastes import step_rewards
@@ -38,7 +41,9 @@ QUICK: dict[str, Any] = {
     "kl_gain": 1.0,
 }
 MODEL: dict[str, Any] = {"models": 2, "hidden": (8, 8), "epochs": 3}
-SMALL = Settings(rounds=2, clips=40, pairs=20, model=MODEL, steps=2048, tuning=QUICK, compositions=64)
+SMALL = Settings(
+    clips=40, pairs=[16, 24], strategy="uncertainty", model=MODEL, steps=2048, tuning=QUICK, compositions=64
+)
 FEW = GroupSettings(
     groups={"step-lovers": 3, "leap-lovers": 2, "high-lovers": 1},
     each=12,
@@ -96,6 +101,11 @@ def test_the_gold_reward_is_the_teachers_own_taste(prior: Prior, tmp_path: Path)
 # Rounds
 
 
+def halves(pairs: list[Any]) -> list[list[Any]]:
+    """Those of the first round, of the second."""
+    return [pairs[: SMALL.pairs[0]], pairs[SMALL.pairs[0] :]]
+
+
 def test_rounds_ask_fit_and_tune(prior: Prior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, Any]] = []
     made = rlhf_rounds.tune
@@ -106,10 +116,12 @@ def test_rounds_ask_fit_and_tune(prior: Prior, tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(rlhf_rounds, "tune", tune)
     found = Loop(prior, SMALL, 7, tmp_path).run()
-    assert [r["comparisons"] for r in found["rounds"]] == [20, 40]
+    assert [r["comparisons"] for r in found["rounds"]] == [16, 40]
     assert found["dpo"]["comparisons"] == 40
     assert [Path(one["reward"]["path"]).name for one in told] == ["model-1", "model-2"]
     assert told[0]["seed"] != told[1]["seed"]
+    assert [one["rest"][1] for one in told] == pytest.approx([SMALL.kl_target / 2, SMALL.kl_target])
+    assert [r["budget"] for r in found["rounds"]] == [one["rest"][1] for one in told]
     for one in [*found["rounds"], found["dpo"]]:
         assert 0 <= one["kl"] < 2
         assert {"gold", "proxy", "log_p", "preferred", "accuracy", "accuracy_own"} <= one.keys()
@@ -117,8 +129,15 @@ def test_rounds_ask_fit_and_tune(prior: Prior, tmp_path: Path, monkeypatch: pyte
         sources = {clip.source for clip in store.clips()}
         strategies = [pair.strategy for pair in store.pairs()]
         hashes = {pair.model_hash for pair in store.pairs()}
+        source = {clip.hash: clip.source for clip in store.clips()}
+        asked = [
+            {source[clip] for pair in part for clip in (pair.a, pair.b)}
+            for part in halves(list(store.pairs()))
+        ]
+    assert asked == [{"prior"}, {"round 1"}]
+    assert {one["reward"]["mode"] for one in told} == {"terminal"}
     assert sources == {"prior", "round 1"}
-    assert strategies == ["random"] * 20 + ["uncertainty"] * 20
+    assert strategies == ["random"] * 16 + ["uncertainty"] * 24
     assert len(hashes) == 2
     assert None in hashes
 
@@ -149,30 +168,43 @@ def test_rules_are_tuned_on_the_gold_reward_near_the_prior(
     found = Loop(prior, SMALL, 0, tmp_path).by_rules()
     assert told == [rules(prior, TASTE, 1 / SMALL.temperature)]
     assert "proxy" not in found
+    assert found["budget"] == SMALL.kl_target
     assert found["kl"] == pytest.approx(0, abs=1e-6)
 
 
-def test_tuning_aims_below_the_target(prior: Prior, monkeypatch: pytest.MonkeyPatch) -> None:
-    from descant.benchmarks import rlhf_policies
+def test_tuning_is_held_below_the_target(prior: Prior) -> None:
+    eager = QUICK | {"kl_coef": 1e-6, "learning_rate": 0.03}
+    reward = rules(prior, TASTE)
+    agent = rlhf_policies.tune(prior, reward, 3, 4096, 0.05, eager)
+    config: Any = agent.config
+    assert (config.kl_target, config.prior, config.init, config.seed) == (0.05, prior.path, prior.path, 3)
+    assert agent.num_timesteps >= 4096
+    kl = writes(agent, prior, 2048, 9).kl
+    assert kl is not None
+    assert 0.04 < kl.mean() <= 0.05
 
-    told: dict[str, Any] = {}
 
-    class Agent:
-        def learn(self, steps: int) -> None:
-            told["steps"] = steps
+class Square(nn.Module):
+    """A weight, whose square is its distance."""
 
-    monkeypatch.setattr(
-        rlhf_policies, "make_agent", lambda name, env, **config: told.update(config) or Agent()
-    )
-    rlhf_policies.tune(prior, "rl-tuner", 3, 64, 0.4, QUICK)
-    assert told["kl_target"] == pytest.approx(0.4 * MARGIN)
-    assert (told["prior"], told["init"], told["hidden"], told["seed"]) == (
-        prior.path,
-        prior.path,
-        prior.hidden,
-        3,
-    )
-    assert told["steps"] == 64
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([weight]))
+
+    def kl(self) -> float:
+        return float(self.weight.detach() ** 2)
+
+
+@pytest.mark.parametrize(
+    ("most", "share"), [(100.0, 1.0), (64.0, 1.0), (16.0, 0.5), (17.1, 0.515625), (0.001, 0.0)]
+)
+def test_weights_are_drawn_back_as_far_as_they_must(most: float, share: float) -> None:
+    network = Square(0.0)
+    begun = copy.deepcopy(network.state_dict())
+    network.weight.data += 8.0
+    assert rlhf_policies.draw_back(network, begun, network.kl, most) == share
+    assert network.weight.item() == 8 * share
+    assert network.kl() <= most
 
 
 # Groups
@@ -339,9 +371,15 @@ def test_there_is_a_job_for_every_part_on_every_seed() -> None:
         assert json.loads(json.dumps(job.arguments)) == job.arguments
 
 
+def test_rewards_are_told_step_by_step_where_models_say_them_so() -> None:
+    assert ROUNDS.mode == "delta"
+    assert SMALL.mode == "terminal"
+
+
 def test_settings_keep_to_what_may_be_asked() -> None:
     assert ROUNDS.rounds == 3
-    assert ROUNDS.rounds * ROUNDS.pairs <= 600
+    assert sum(ROUNDS.pairs) <= 600
+    assert [ROUNDS.budget(i) for i in (1, 2, 3)] == pytest.approx([0.1, 0.2, 0.3])
     weights: Any = make_task("descant/Melody-v0").reward.weights  # type: ignore[attr-defined]
     assert TASTE.keys() < weights.keys()
 
@@ -357,7 +395,7 @@ def test_it_is_listed() -> None:
 def test_it_runs_from_the_command_line(
     prior: Prior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(rlhf, "ROUNDS", dataclasses.replace(SMALL, rounds=3, steps=1024))
+    monkeypatch.setattr(rlhf, "ROUNDS", dataclasses.replace(SMALL, pairs=[16, 16, 16], steps=1024))
     monkeypatch.setattr(rlhf, "GROUPS", FEW)
     monkeypatch.setattr(studies, "run_jobs", lambda made, out, *_, **__: [call(job, out) for job in made])
     code = main(["bench", "rlhf", "--prior", prior.path, "--out", str(tmp_path), "--seeds", "1", "--json"])
