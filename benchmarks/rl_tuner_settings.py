@@ -7,9 +7,9 @@ A setting is a plain dict, since it is part of a job:
     prior             whether there is one; where not, the agent begins from scratch, with the hidden of its config
     weights           of the reward's terms while tuning, by name, 1 where nothing is said; reports have all at 1
     total_timesteps   environment steps to tune for
-    temperature       of sampling once it is tuned: log-probabilities are divided by it; 1 is the policy's own. Of a
-                      list each run takes the middle one of those that miss fewest bars, on compositions that are
-                      drawn for this alone
+    temperature       of sampling once it is tuned: log-probabilities are divided by it; 1 is the policy's own. A pair
+                      in a list goes in a line from the first step's to the last's. Of a list each run takes the
+                      middle one of those that miss fewest bars, on compositions that are drawn for this alone
 """
 
 from __future__ import annotations
@@ -71,9 +71,10 @@ FRONTIER: dict[str, Setting] = {
 
 # --- Rows at our best setting ----------------------------------------------------------------------------------------
 # Chosen on seeds from 100 on. The first is the model that is measured against the bars.
-# What makes repeated motifs makes autocorrelation at lag 2 negative, and runs differ in how much. A temperature above 1
-# undoes the second sooner than the first, so each run takes its own. More weight on repeated motifs or less on
-# intervals led some seeds to other melodies: many short notes, or a lowest note that comes more than once.
+# What makes repeated motifs makes autocorrelation at lag 2 negative, and runs differ in how much. A temperature that
+# rises while a melody is written undoes the second and leaves more of the first than one that stays; each run takes
+# its own at the end. More weight on repeated motifs or less on intervals led some seeds to other melodies: many short
+# notes, or a lowest note that comes more than once.
 BEST: dict[str, Setting] = {
     "ppo, best": setting(
         "ppo",
@@ -102,6 +103,6 @@ BEST: dict[str, Setting] = {
             "unique-highest": 7.0,
             "unique-lowest": 12.0,
         },
-        temperature=[round(1 + step / 20, 2) for step in range(17)],
+        temperature=[[1.0, round(1 + step / 10, 1)] for step in range(11)],
     ),
 }
