@@ -9,7 +9,7 @@ from ..specs import Plan
 # Minutes of one core with the parts' own seeds, of a machine that was shared: docs/results/full.md.
 MINUTES: dict[str, float] = {
     "quick": 3,
-    "regret": 12,
+    "regret": 13,
     "classic": 28,
     "counterpoint": 125,
     "kl-control": 53,
