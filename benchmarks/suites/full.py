@@ -15,7 +15,7 @@ MINUTES: dict[str, float] = {
     "kl-control": 53,
     "imitation": 38,
     "over-optimisation": 3.7,
-    "rl-tuner": 85,
+    "rl-tuner": 58,
     "preferences": 26,
     "rlhf": 19,
 }
