@@ -26,7 +26,7 @@ from descant.penalties import held
 from descant.policies.categorical import chosen, masked_log_softmax
 from descant.policies.making import make_network
 from descant.policies.networks import Network
-from descant.preferences.comparisons import Comparisons, read_comparisons
+from descant.preferences.comparisons import ClipComparisons, read_comparisons
 from descant.preferences.episodes import play_episodes
 from descant.priors import make_prior
 from descant.rollouts import Collector, Rollout
@@ -46,7 +46,7 @@ class Config:
     """What can be chosen of DPO."""
 
     comparisons: str = ""
-    """A store of descant prefs, or an export of one; in Python also a `Comparisons`."""
+    """A store of descant prefs, or an export of one; in Python also `ClipComparisons`."""
     prior: str = ""
     """The policy that was compared and to begin from and stay near: a run or checkpoint, uniform, task."""
     beta: float = 0.1
@@ -128,10 +128,10 @@ class DPO(NeuralAgent):
         super().__init__(env, config, spaces)
         self.best: dict[str, Tensor] = {}
         self.best_loss, self.stale = float("inf"), 0
-        self._comparisons: Comparisons | None = None
+        self._comparisons: ClipComparisons | None = None
         if env is not None and self.config.comparisons:
             given = self.config.comparisons
-            self.comparisons = given if isinstance(given, Comparisons) else read_comparisons(given)
+            self.comparisons = given if isinstance(given, ClipComparisons) else read_comparisons(given)
         elif spaces is None:
             raise DescantError(
                 "Agent 'dpo' learns from comparisons: set comparisons to a store of descant prefs, or an export of one."
@@ -161,12 +161,12 @@ class DPO(NeuralAgent):
         return {"policy": network}
 
     @property
-    def comparisons(self) -> Comparisons | None:
+    def comparisons(self) -> ClipComparisons | None:
         """What is learned from."""
         return self._comparisons
 
     @comparisons.setter
-    def comparisons(self, found: Comparisons) -> None:
+    def comparisons(self, found: ClipComparisons) -> None:
         """Play the clips and ask the prior of them once."""
         assert self.env is not None
         if not len(found):

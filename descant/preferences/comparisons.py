@@ -25,7 +25,7 @@ SHARES = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}  # of the first; a sk
 
 
 @dataclass(frozen=True, eq=False)
-class Comparisons:
+class ClipComparisons:
     """`n` comparisons of `m` clips.
 
     Args:
@@ -61,7 +61,7 @@ class Comparisons:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def take(self, rows: Any) -> Comparisons:
+    def take(self, rows: Any) -> ClipComparisons:
         """The chosen comparisons (int[k] or bool[n]), with the same clips."""
         rows = np.arange(len(self))[rows]
         names = tuple(self.annotators[i] for i in rows) if self.annotators else ()
@@ -84,7 +84,7 @@ class Comparisons:
         return np.flatnonzero(~out), np.flatnonzero(out)
 
 
-def comparisons_of(store: Store, annotators: Iterable[str] = ()) -> Comparisons:
+def comparisons_of(store: Store, annotators: Iterable[str] = ()) -> ClipComparisons:
     """What stands in a store, of all annotators or of those named; skips are left out, ties and both bad count half."""
     wanted = set(annotators)
     clips = {clip.hash: clip for clip in store.clips()}
@@ -92,7 +92,7 @@ def comparisons_of(store: Store, annotators: Iterable[str] = ()) -> Comparisons:
     said = [j for j in store.standing() if j.choice in SHARES and (not wanted or j.annotator in wanted)]
     asked = [pairs[j.pair] for j in said]
     row = {hash: i for i, hash in enumerate(dict.fromkeys(h for pair in asked for h in (pair.a, pair.b)))}
-    return Comparisons(
+    return ClipComparisons(
         tuple(clips[hash] for hash in row),
         np.array([(row[pair.a], row[pair.b]) for pair in asked], np.int64).reshape(-1, 2),
         np.array([SHARES[str(j.choice)] for j in said], np.float64),
@@ -100,7 +100,7 @@ def comparisons_of(store: Store, annotators: Iterable[str] = ()) -> Comparisons:
     )
 
 
-def read_comparisons(path: str | Path, annotators: Iterable[str] = ()) -> Comparisons:
+def read_comparisons(path: str | Path, annotators: Iterable[str] = ()) -> ClipComparisons:
     """The comparisons of a store, or of an export of one (JSON lines, or a folder of CSV files).
 
     DescantError where it is neither, where lines of it are broken, or where nothing was judged.

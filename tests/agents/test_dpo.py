@@ -18,7 +18,7 @@ from descant.agents.dpo import DPO, dpo_loss, ipo_loss
 from descant.cli import main
 from descant.errors import DescantError
 from descant.makers import load_agent, make_agent
-from descant.preferences.comparisons import Comparisons
+from descant.preferences.comparisons import ClipComparisons
 from descant.preferences.exchange import export_jsonl
 from descant.preferences.records import Clip, Judgement, Pair
 from descant.preferences.store import Store
@@ -37,14 +37,14 @@ def env(n: int = 1, **options: Any) -> Any:
     return gymnasium.make_vec(TOKENS, num_envs=n, **WORLD | options)
 
 
-def every_pair(environment: Any, scale: float = 1.0) -> tuple[Comparisons, Any]:
+def every_pair(environment: Any, scale: float = 1.0) -> tuple[ClipComparisons, Any]:
     """All sequences, all pairs of them with exact probabilities by their returns, and these returns."""
     sequences, returns, _ = environment.unwrapped.task.sequences()
     returns = returns * scale
     clips = tuple(Clip(TOKENS, {}, tuple(map(int, s)), "model") for s in sequences)
     pairs = np.array([(a, b) for a in range(len(clips)) for b in range(a)])
     preferred = 1 / (1 + np.exp(returns[pairs[:, 1]] - returns[pairs[:, 0]]))
-    return Comparisons(clips, pairs, preferred), returns
+    return ClipComparisons(clips, pairs, preferred), returns
 
 
 def agent_on(environment: Any, comparisons: Any, **config: Any) -> DPO:
@@ -60,7 +60,7 @@ class Named(Echo):
         return EchoState(seen, state.left)
 
 
-def echoes(n: int, seed: int = 0) -> Comparisons:
+def echoes(n: int, seed: int = 0) -> ClipComparisons:
     """Random answers in pairs; the one with more right is preferred."""
     rng, clips, right = np.random.default_rng(seed), [], []
     for k in range(n):
@@ -70,7 +70,7 @@ def echoes(n: int, seed: int = 0) -> Comparisons:
             right.append(sum(token == (k + t) % 4 for t, token in enumerate(tokens)))
     worth = np.array(right).reshape(n, 2)
     preferred = (np.sign(worth[:, 0] - worth[:, 1]) + 1) / 2
-    return Comparisons(tuple(clips), np.arange(2 * n).reshape(n, 2), preferred)
+    return ClipComparisons(tuple(clips), np.arange(2 * n).reshape(n, 2), preferred)
 
 
 # Exactness.
@@ -223,7 +223,7 @@ def test_it_translates_what_is_preferred() -> None:
             tokens = rollout.actions[rollout.valid[:, row], row].tolist()
             clips.append(Clip("descant/Translation-v0", {"pairs": [row]}, tuple(tokens), "gru"))
     lengths = np.array([len(clip.tokens) for clip in clips]).reshape(8, 2)
-    shorter = Comparisons(
+    shorter = ClipComparisons(
         tuple(clips), np.arange(16).reshape(8, 2), (lengths[:, 0] < lengths[:, 1]).astype(float)
     )
     agent = agent_on(made, shorter, prior=writer, epochs=10, patience=0)

@@ -12,7 +12,7 @@ import pytest
 
 from descant.errors import DescantError
 from descant.preferences.clips import counterpoint_clip
-from descant.preferences.comparisons import Comparisons, comparisons_of, read_comparisons
+from descant.preferences.comparisons import ClipComparisons, comparisons_of, read_comparisons
 from descant.preferences.episodes import play_episodes
 from descant.preferences.exchange import export_csv, export_jsonl
 from descant.preferences.records import Clip, Judgement, Pair
@@ -52,7 +52,7 @@ def store_at(path: Path) -> Store:
     return store
 
 
-def plain(found: Comparisons) -> list[Any]:
+def plain(found: ClipComparisons) -> list[Any]:
     return [
         (found.clips[a].tokens, found.clips[b].tokens, share, who)
         for (a, b), share, who in zip(found.pairs, found.preferred, found.annotators, strict=True)
@@ -99,14 +99,14 @@ def test_comparisons_are_checked_when_made() -> None:
         ([[0, 2]], [1.0], (), "differ in environment or arguments"),
     ):
         with pytest.raises(DescantError, match=message):
-            Comparisons(clips, np.array(pairs), np.array(preferred), names)
+            ClipComparisons(clips, np.array(pairs), np.array(preferred), names)
 
 
 def test_what_is_said_of_one_pair_stays_together() -> None:
     rng = np.random.default_rng(0)
     every = np.array([(a, b) for a in range(9) for b in range(9) if a != b])
     pairs = every[rng.integers(len(every), size=400)]
-    made = Comparisons(tuple(clip(a // 3, a % 3) for a in range(9)), pairs, rng.random(400).round())
+    made = ClipComparisons(tuple(clip(a // 3, a % 3) for a in range(9)), pairs, rng.random(400).round())
     learned, held = made.split(0.25, 3)
     assert sorted([*learned, *held]) == list(range(400))
     sets = [{tuple(sorted(pair)) for pair in made.take(rows).pairs.tolist()} for rows in (learned, held)]
