@@ -17,7 +17,7 @@ MINUTES: dict[str, float] = {
     "over-optimisation": 3.7,
     "rl-tuner": 58,
     "preferences": 26,
-    "rlhf": 19,
+    "rlhf": 22,
 }
 
 FULL = Plan("full", tuple(name for name in (*SUITES, "speed") if name != "full"))
