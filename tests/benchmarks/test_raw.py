@@ -87,6 +87,7 @@ def test_report_makes_the_tables_of_a_study_from_its_raw_data(
         (gzip.compress(b'{"kind": "study", "study": "x", "format": 1}\n{"kind": "job"}'), "KeyError"),
         (gzip.compress(b'{"kind": "study"}')[:-9], "can't be read"),
     ],
+    ids=["plain", "no JSON", "empty", "suite", "format", "no fields", "cut off"],  # bytes would tell the time
 )
 def test_what_is_no_raw_data_of_a_study_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "jobs").mkdir()
