@@ -11,7 +11,7 @@ MINUTES: dict[str, float] = {
     "quick": 3,
     "regret": 13,
     "classic": 28,
-    "counterpoint": 125,
+    "counterpoint": 117,
     "kl-control": 53,
     "imitation": 38,
     "over-optimisation": 3.7,
