@@ -129,7 +129,7 @@ def test_the_table_is_printed(tmp_path: Path, capsys: Any, monkeypatch: pytest.M
         (["compare", "a", "else"], "tested on different problems"),
         (["compare", "a", "a", "--tolerance", "-1"], "--tolerance must be 0 or more"),
         (["a", "a"], "Give one results folder, or: descant report compare A B"),
-        (["a", "--json"], "are for descant report compare"),
+        (["a", "--json"], "--json is for a study's raw data and for descant report compare"),
     ],
 )
 def test_folders_that_can_not_be_compared_are_refused(
