@@ -82,7 +82,9 @@ def leave(found: Evaluation, as_json: bool) -> None:
     if as_json:
         print_json(as_plain(found))
         return
-    print(f"{found.n:,} melodies in {found.key}, temperature {_range(found.temperature)}; 95 % intervals\n")
+    print(
+        f"{found.n:,} melodies in {found.key}, temperature {_temperature(found.temperature)}; 95 % intervals\n"
+    )
     held = bool(found.heldout)
     print(f"{'':<28}{'':>10}{'':>24}" + (f"{'tunes held out':>16}" if held else ""))
     for name, words in (WORDS | _terms(found)).items():
@@ -110,7 +112,7 @@ def _said(name: str, value: float) -> str:
     return f"{value:.3f}" if name in PLAIN or name.startswith("reward") else f"{value:.2%}"
 
 
-def _range(temperature: Temperature) -> str:
+def _temperature(temperature: Temperature) -> str:
     return " to ".join(
         f"{one:g}" for one in (temperature if isinstance(temperature, Sequence) else [temperature])
     )
