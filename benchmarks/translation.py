@@ -17,38 +17,57 @@ from .studies import Study, Table, errors_of
 from .translation_picture import draw
 from .translation_report import write_report
 from .translation_tables import Row, bars, cheated, exposed, results, rows_of
-from .translation_worlds import GRAMMAR, KEPT, Settings, pairs_world
+from .translation_worlds import GRAMMAR, METHODS, PRIORS, Settings, pairs_world
 
 
 def jobs(seeds: Sequence[int], data: Path | None = None) -> list[Job]:
     """World by world, the pairs first, and seed by seed: priors, then what is tuned of them."""
     worlds = [GRAMMAR] if data is None else [pairs_world(data), GRAMMAR]
-    return [job for world in worlds for job in jobs_of(world, seeds)]
+    return [job for world in worlds for job in jobs_of(world, seeds[: world.get("seeds")])]
 
 
 def jobs_of(world: Settings, seeds: Sequence[int]) -> list[Job]:
-    """Those of one world: its first model with every method, with KL and without, then its other models."""
-    first, *others = world["models"]
-    made = []
-    for model, priors, methods in (
-        (first, ["cross-entropy"], world["methods"]),
-        *((other, list(world["priors"]), ["mixer"]) for other in others),
-    ):
-        for seed in seeds:
-            told = {"world": world, "model": model, "seed": seed}
-            made += [_job("pretrained", told | {"prior": prior}) for prior in priors]
-        for method in methods:
-            for kept in (False, True) if method in KEPT and model == first else (False,):
-                for seed in seeds:
-                    told = {"world": world, "model": model, "seed": seed}
-                    made.append(_job("tuned", told | {"method": method, "kept": kept}))
-    return made
+    """Those of one world: its models, learned in each way, then tuned by each method, with KL and without."""
+    return [
+        make(world, model, name, kept, seed)
+        for model, settings in world["models"].items()
+        for make, name, kept in (
+            *((_learned, name, False) for name in settings["priors"]),
+            *(
+                (_tuned, name, kept)
+                for name in settings["methods"]
+                for kept in (False, True)[: 1 + (name in settings["kept"])]
+            ),
+        )
+        for seed in seeds
+    ]
 
 
-def _job(work: str, arguments: dict[str, Any]) -> Job:
-    what = arguments.get("prior") or arguments["method"] + (", KL" if arguments["kept"] else "")
-    title = f"{arguments['world']['name']}, {arguments['model']}: {what} seed {arguments['seed']}"
-    return Job(title, f"{__package__}.translation_runs:{work}", arguments, shares="runs")
+def _learned(world: Settings, model: str, prior: str, kept: bool, seed: int) -> Job:
+    """The job of a model that is learned from references."""
+    told = _told(world, model, seed) | {"prior": prior, "own": PRIORS[prior]}
+    return _job("pretrained", prior, told)
+
+
+def _tuned(world: Settings, model: str, method: str, kept: bool, seed: int) -> Job:
+    """The job of a model that is tuned by one of METHODS."""
+    agent, own, reward = METHODS[method]
+    tune = {**world["tune"], "config": world["tune"]["config"] | world["models"][model].get("tune", {})}
+    told = _told(world, model, seed) | {"method": method, "kept": kept}
+    told |= {"agent": agent, "own": own, "reward": reward, "tune": tune}
+    return _job("tuned", method + (", KL" if kept else ""), told)
+
+
+def _told(world: Settings, model: str, seed: int) -> dict[str, Any]:
+    """What decides what becomes of a model, and nothing of other models, whose jobs shall stay the same."""
+    learned = {name: world["models"][model][name] for name in ("network", "pretrain", "passes")}
+    kept = {name: world[name] for name in ("name", "env", "tested", "text") if name in world}
+    return {"world": kept, "model": model, "learned": learned, "seed": seed}
+
+
+def _job(work: str, what: str, told: dict[str, Any]) -> Job:
+    title = f"{told['world']['name']}, {told['model']}: {what} seed {told['seed']}"
+    return Job(title, f"{__package__}.translation_runs:{work}", told, shares="runs")
 
 
 def tables(done: list[Done], out: Path) -> list[Table]:
@@ -73,5 +92,5 @@ def tables(done: list[Done], out: Path) -> list[Table]:
     return [last, *found[1:]]
 
 
-TRANSLATION = Study("translation", jobs, tables, seeds=3, options=("data",))
+TRANSLATION = Study("translation", jobs, tables, seeds=5, options=("data",))
 """Translation: cross-entropy, then BLEU; exposure bias, forgetting, cheated rewards, a constant reward."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from descant.control import policy_log_probs
+from descant.files import write_atomically
 from descant.policies.translators import TranslationNetwork
 from descant.text import bleu
 from descant.text.decoding import greedy
 from descant.text.examples import Examples, examples_of
 from descant.text.matches import NOTHING
 from descant.text.pairs import Pairs
-from descant.text.reports import corpus_scores, likelihood, surface, thoughts
+from descant.text.reports import corpus_scores, likelihood, paired, surface, thoughts
 from descant.text.vocabularies import EOS, PAD
 
 PLACES = (1, 5, 9, 13)  # first positions of the groups in which errors are counted
@@ -24,17 +26,23 @@ SMOOTHED = {
     "floor 10": bleu.Config("floor", 10.0),
 }
 ROWS = 128
+SAMPLES = 10
+TEXTS = "test.txt"  # in a run's folder: what it makes of the test split, a line a sentence
 
 Counts = list[list[int]]  # [tokens, wrong ones] of each group of positions
 
 
 def measure(
-    network: TranslationNetwork, prior: TranslationNetwork | None, test: Any, val: Any
+    network: TranslationNetwork, prior: TranslationNetwork | None, test: Any, val: Any, home: Path
 ) -> dict[str, Any]:
-    """Of tasks on the test and validation split; KL is to `prior`, where there is one."""
+    """Of tasks on the test and validation split; KL and p are beside `prior`, where there is one.
+
+    The translations are left as home/test.txt. What is found holds ten of them and no more, so that it may be
+    published where the text may not.
+    """
     pairs, limit = test.pairs, test.max_steps
-    tokens = greedy(network, pairs.sources, limit).tokens
-    texts = [pairs.codecs[1].decode(ids) for ids in tokens]
+    tokens, texts = translations(network, test)
+    write_atomically(home / TEXTS, "".join(text + "\n" for text in texts).encode())
     corpus = {name: found["score"] for name, found in corpus_scores(pairs, texts, 0).items()}
     return {
         **corpus,
@@ -44,8 +52,21 @@ def measure(
         **surface(pairs, tokens, limit),
         **{k: v for k, v in thoughts(network, pairs, tokens, limit, prior).items() if k in ("entropy", "kl")},
         "errors": errors(network, pairs, tokens, limit),
-        "texts": texts,
+        **({"p": paired(pairs, texts, translations(prior, test)[1])["bleu"]["p"]} if prior else {}),
+        "samples": samples(pairs, texts),
     }
+
+
+def translations(network: TranslationNetwork, task: Any) -> tuple[list[list[int]], list[str]]:
+    """Greedy ones of all sources: ids without EOS, and their texts."""
+    tokens = greedy(network, task.pairs.sources, task.max_steps).tokens
+    return tokens, [task.pairs.codecs[1].decode(ids) for ids in tokens]
+
+
+def samples(pairs: Pairs, texts: Sequence[str]) -> list[list[str]]:
+    """[source, first reference, text] of sentences that are spread evenly."""
+    picked = np.linspace(0, len(pairs) - 1, min(SAMPLES, len(pairs))).round().astype(int)
+    return [[pairs.text.source[i], pairs.answers[i][0], texts[i]] for i in picked]
 
 
 def sentence_scores(pairs: Pairs, tokens: Sequence[Sequence[int]]) -> dict[str, float]:

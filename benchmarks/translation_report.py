@@ -6,17 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from descant.files import write_atomically
 
 from .pages import drawings, write_page
 from .studies import Table
-from .translation_runs import split_tasks
 from .translation_tables import CROSS_ENTROPY, Row
 from .translation_worlds import MIXED
-
-SAMPLES = 10
 
 
 def write_report(
@@ -51,16 +46,14 @@ def side_by_side(rows: Sequence[Row]) -> list[list[tuple[str, str]]]:
     ]
     if not shown:
         return []
-    pairs = split_tasks(rows[0].world)[0].pairs
-    texts = {row.title: row.values[min(row.values)]["texts"] for row in shown}
-    picked = np.linspace(0, len(pairs) - 1, min(SAMPLES, len(pairs))).round().astype(int)
+    found = {row.title: row.values[min(row.values)]["samples"] for row in shown}
     return [
         [
-            ("source", pairs.text.source[i]),
-            ("reference", pairs.answers[i][0]),
-            *((title, each[i]) for title, each in texts.items()),
+            ("source", told[0][0]),
+            ("reference", told[0][1]),
+            *((title, text) for title, (*_, text) in zip(found, told, strict=True)),
         ]
-        for i in picked
+        for told in zip(*found.values(), strict=True)
     ]
 
 

@@ -26,7 +26,7 @@ from descant.runs.folders import RunFolder
 from descant.text.examples import Examples, examples_of
 
 from .translation_measure import measure
-from .translation_worlds import ENV, KL, METHODS
+from .translation_worlds import ENV, KL
 
 Settings = dict[str, Any]
 FACTS = "facts.json"  # of a finished run: seconds of the processor, steps, parameters
@@ -35,54 +35,71 @@ HELD = 256  # validation sentences that are looked at while a prior is trained
 PART = 10  # the first and the last tenth of a training, of which equal groups are counted
 
 
-def pretrained(world: Settings, model: str, prior: str, seed: int, folder: str) -> dict[str, Any]:
+def pretrained(
+    world: Settings, model: str, learned: Settings, prior: str, own: Settings, seed: int, folder: str
+) -> dict[str, Any]:
     """Make the prior where it is not there; what is measured of it."""
-    facts = prior_in(folder, world, model, prior, seed)
-    return {**measure(_network(facts["path"]), None, *split_tasks(world)), **facts}
+    facts = prior_in(folder, world, learned, own, seed)
+    path = Path(facts.pop("path"))
+    return {**measure(_network(path), None, *split_tasks(world), path), **facts, "run": path.name}
 
 
-def tuned(world: Settings, model: str, method: str, kept: bool, seed: int, folder: str) -> dict[str, Any]:
+def tuned(
+    world: Settings,
+    model: str,
+    learned: Settings,
+    method: str,
+    kept: bool,
+    agent: str,
+    own: Settings,
+    reward: Any,
+    tune: Settings,
+    seed: int,
+    folder: str,
+) -> dict[str, Any]:
     """Tune a prior by one method; what is measured of it beside the prior, and how many groups told nothing."""
-    prior = prior_in(folder, world, model, "cross-entropy", seed)["path"]
-    agent, own, reward = METHODS[method]
-    config = _fitting(agent, world["tune"]["config"]) | own | world["models"][model]["network"]
+    prior: str = prior_in(folder, world, learned, {}, seed)["path"]
+    config = _fitting(agent, tune["config"]) | own | learned["network"]
     config |= {"recurrent": True, "seed": seed} | ({"kl_coef": KL} if kept else {})
     told = {
         "agent": agent,
         "config": config,
         "reward": reward,
-        "steps": world["tune"]["steps"],
+        "steps": tune["steps"],
         "of": Path(prior).name,
     }
 
     def begin(home: Path) -> RunFolder:
         options = world["env"] | {"reward": reward}
         near = {"init": prior} | ({"prior": prior} if kept else {})
-        return _new_run(home, agent, options, config | near, world["tune"]["steps"])
+        return _new_run(home, agent, options, config | near, tune["steps"])
 
     facts = run_in(folder, told, begin)
-    network, before = _network(facts["path"]), _network(prior)
-    found = measure(network, before, *split_tasks(world))
-    return {**found, **facts, "equal": equal_groups(RunFolder.open(Path(facts["path"])))}
+    path = Path(facts.pop("path"))
+    found = measure(_network(path), _network(Path(prior)), *split_tasks(world), path)
+    return {**found, **facts, "run": path.name, "equal": equal_groups(RunFolder.open(path))}
 
 
-def prior_in(folder: str, world: Settings, model: str, prior: str, seed: int) -> dict[str, Any]:
-    """Facts of a prior, the path of its run among them."""
-    settings, env = world["models"][model], world["env"]
-    config = settings["network"] | settings["pretrain"] | world["priors"][prior]
+def prior_in(folder: str, world: Settings, learned: Settings, own: Settings, seed: int) -> dict[str, Any]:
+    """Facts of a prior, the path of its run among them; `own` of the way in which it is learned."""
+    env, passes = world["env"], learned["passes"]
+    config = learned["network"] | learned["pretrain"] | own
     config |= {"recurrent": True, "patience": 0, "num_envs": 1, "seed": seed}
-    told = {"env": env, "text": world.get("text"), "config": config, "passes": settings["passes"]}
+    told = {"env": env, "text": world.get("text"), "config": config, "passes": passes}
 
     def begin(home: Path) -> RunFolder:
-        learned, held = (build(ENV, tasks.get(ENV), env | {"split": split}) for split in ("train", "val"))
-        shown, aside = (examples_of(task.pairs, task.max_steps) for task in (learned, held))
-        total = round(settings["passes"] * shown.steps)
-        run = _new_run(home, "bc", env, config, total, FILES)
+        shown, aside = (_examples(env, split) for split in ("train", "val"))
+        run = _new_run(home, "bc", env, config, round(passes * shown.steps), FILES)
         shown.save(home / FILES["data"])
         Examples(aside.sources[:HELD], aside.targets[:HELD]).save(home / FILES["heldout"])
         return run
 
     return run_in(folder, told, begin)
+
+
+def _examples(env: Settings, split: str) -> Examples:
+    task: Any = build(ENV, tasks.get(ENV), env | {"split": split})
+    return examples_of(task.pairs, task.max_steps)
 
 
 def run_in(folder: str, told: Settings, begin: Callable[[Path], RunFolder]) -> dict[str, Any]:
@@ -132,8 +149,8 @@ def equal_groups(run: RunFolder) -> list[float]:
     return [float(np.mean(part)) for part in (shares[:some], shares[-some:]) if part]
 
 
-def _network(path: str) -> Any:
-    return load_agent(RunFolder.open(Path(path)).checkpoint_path("best")).networks["policy"]  # type: ignore[attr-defined]
+def _network(path: Path) -> Any:
+    return load_agent(RunFolder.open(path).checkpoint_path("best")).networks["policy"]  # type: ignore[attr-defined]
 
 
 def _fitting(agent: str, config: Settings) -> Settings:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from descant.text.reports import paired
-
 from .jobs import Done
 from .studies import Table, interval
 from .translation_measure import PLACES, rates
-from .translation_runs import split_tasks
 from .translation_worlds import CONTROLS
 
 CROSS_ENTROPY = "cross-entropy"
@@ -52,17 +48,10 @@ class Row:
         pairs = [(v[name], self.prior[seed][name]) for seed, v in self.values.items() if seed in self.prior]
         return [100 * (new / old - 1) if share else new - old for new, old in pairs]
 
-    @cached_property
+    @property
     def tests(self) -> dict[int, float]:
         """p of the paired bootstrap that BLEU is the prior's, by seed."""
-        if not (self.tuned and self.prior):
-            return {}
-        pairs = split_tasks(self.world)[0].pairs
-        return {
-            seed: paired(pairs, value["texts"], self.prior[seed]["texts"])["bleu"]["p"]
-            for seed, value in self.values.items()
-            if seed in self.prior
-        }
+        return {seed: value["p"] for seed, value in self.values.items() if "p" in value}
 
 
 def rows_of(done: Sequence[Done]) -> list[Row]:
@@ -137,10 +126,7 @@ def results(rows: Sequence[Row]) -> Table:
 
 
 def _data(row: Row) -> dict[str, Any]:
-    values = {
-        seed: {k: v for k, v in value.items() if k not in ("texts", "path")}
-        for seed, value in row.values.items()
-    }
+    values = {seed: {k: v for k, v in value.items() if k != "samples"} for seed, value in row.values.items()}
     told = {"model": row.model, "name": row.name, "kept": row.kept, "tuned": row.tuned}
     return {**told, "values": values, "p": row.tests}
 

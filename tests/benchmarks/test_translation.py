@@ -28,8 +28,9 @@ ENV = "descant/Translation-v0"
 def small(methods: list[str]) -> dict[str, Any]:
     """The grammar's world, learned in a second."""
     world = copy.deepcopy(GRAMMAR)
-    world |= {"env": {"size": 128}, "tested": {"size": 12}, "methods": methods}
+    world |= {"env": {"size": 128}, "tested": {"size": 12}}
     model = world["models"]["transformer"]
+    model |= {"methods": methods, "kept": ["rloo", "mixer"]}
     model["network"]["hidden"], model["passes"], model["pretrain"]["epoch"] = [16, 16], 1.0, 64
     world["tune"] = {"steps": 200, "config": {"num_envs": 8, "learning_rate": 1e-3, "group_size": 4}}
     return world
@@ -54,6 +55,21 @@ def test_every_way_is_a_job_on_every_seed(tmp_path: Path) -> None:
         assert (f"grammar, transformer: {name} seed 2" in titles) == (name != MIXED)
     assert "grammar, transformer: rloo, KL seed 1" in titles
     assert "grammar, transformer: rloo, constant reward, KL seed 1" not in titles
+    assert translation.TRANSLATION.seeds == 5
+
+
+def test_a_job_is_the_same_whatever_else_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def keys() -> dict[str, str]:
+        return {job.title: job.key for job in translation.jobs(range(1))}
+
+    before = keys()
+    monkeypatch.setitem(GRAMMAR["models"]["transformer"], "methods", ["rloo", "grpo"])
+    monkeypatch.setitem(METHODS, "grpo", ("grpo", {"clip": 0.3}, "bleu"))
+    after = keys()
+    assert len(after) == 4
+    assert {title for title, key in after.items() if before[title] != key} == {
+        "grammar, transformer: grpo seed 0"
+    }
 
 
 def text(folder: Path) -> Path:
@@ -70,10 +86,16 @@ def test_pairs_of_ones_own_come_first_and_other_text_is_another_job(tmp_path: Pa
     assert plan[: len(own)] == own
     assert any("gru: scheduled sampling" in job.title for job in own)
     assert {f"pairs, transformer: {MIXED}{kept} seed 1" for kept in ("", ", KL")} < {job.title for job in own}
+    more = {job.title for job in translation.jobs(range(5), tmp_path)}
+    assert {title[-1] for title in more if title.startswith("pairs")} == set("012")
+    assert {title[-1] for title in more if title.startswith("grammar")} == set("01234")
     assert own[0].arguments["world"]["env"] == {**PAIRS["env"], "data": str(tmp_path)}
     before = pairs_world(tmp_path)["text"]
     (tmp_path / "val.en").write_text("a dog\na cat\na home\n")
     assert pairs_world(tmp_path)["text"] != before
+    assert not {job.key for job in own} & {
+        job.key for job in translation.jobs(range(2), tmp_path)[: len(own)]
+    }
     (tmp_path / "val.en").unlink()
     with pytest.raises(DescantError, match="say which two"):
         translation.jobs(range(2), tmp_path)
@@ -128,6 +150,25 @@ def test_references_score_100_and_smoothing_pays_for_too_little() -> None:
     assert paid["floor 10"] > paid["exp"]
 
 
+def text_of(found: dict[str, Any], out: Path) -> list[str]:
+    """All translations of the test split, which a job leaves in its run's folder."""
+    return (out / "runs" / found["run"] / "test.txt").read_text().splitlines()
+
+
+def test_a_result_holds_ten_translations_and_no_other_text(finished: tuple[list[Done], Path]) -> None:
+    done, out = finished
+    for each in done:
+        (source, reference, text), *others = each.value.pop("samples")
+        written = text_of(each.value, out)
+        assert (len(others) + 1, len(written)) == (10, 12)
+        pairs = split_tasks(each.job.arguments["world"])[0].pairs
+        assert (source, reference, text) == (pairs.text.source[0], pairs.answers[0][0], written[0])
+        assert [last for *_, last in others] == [written[i] for i in (1, 2, 4, 5, 6, 7, 9, 10, 11)]
+        told = json.dumps(each.value)
+        assert not any(sentence in told for sentence in (*pairs.text.source, *written) if " " in sentence)
+        each.value["samples"] = [[source, reference, text], *others]
+
+
 def test_a_small_run_says_what_was_found(finished: tuple[list[Done], Path]) -> None:
     done, out = finished
     found = translation.tables(done, out)
@@ -135,7 +176,6 @@ def test_a_small_run_says_what_was_found(finished: tuple[list[Done], Path]) -> N
     assert [row[0] for row in table.rows] == [
         "transformer: cross-entropy", "transformer: rloo", "transformer: rloo, KL", "transformer: mixer",
         "transformer: mixer, KL", "transformer: rloo, constant reward", "transformer: rloo, bleu add-k 10",
-        "transformer: rloo, bleu add-k 10, KL",
     ]  # fmt: skip
     assert {file.name for file in table.files} >= {"report.html", "samples.md", "translation-grammar.svg"}
     assert all(file.exists() for file in table.files)
@@ -143,15 +183,17 @@ def test_a_small_run_says_what_was_found(finished: tuple[list[Done], Path]) -> N
     assert "ten translations side by side" in page
     assert page.count("<svg") == 1
     values = json.loads(json.dumps(table.data))
-    assert all("texts" not in value for row in values for value in row["values"].values())
+    assert all("samples" not in value for row in values for value in row["values"].values())
 
 
 def test_a_constant_reward_moves_nothing_where_it_is_measured_from_the_others(
     finished: tuple[list[Done], Path],
 ) -> None:
-    by_title = {d.job.title.removeprefix("grammar, transformer: "): d.value for d in finished[0]}
+    done, out = finished
+    by_title = {d.job.title.removeprefix("grammar, transformer: "): d.value for d in done}
     control, prior = by_title["rloo, constant reward seed 0"], by_title["cross-entropy seed 0"]
-    assert control["texts"] == prior["texts"]
+    assert text_of(control, out) == text_of(prior, out)
+    assert control["p"] == 1.0
     assert control["equal"] == [1.0, 1.0]
     assert control["kl"] == pytest.approx(0.0, abs=1e-6)
     assert by_title["rloo seed 0"]["kl"] > 1e-6
@@ -160,7 +202,7 @@ def test_a_constant_reward_moves_nothing_where_it_is_measured_from_the_others(
 
 def test_runs_are_kept_and_go_on(finished: tuple[list[Done], Path]) -> None:
     done, out = finished
-    path = Path(done[0].value["path"])
+    path = out / "runs" / done[0].value["run"]
     (path / "facts.json").unlink()
     steps = json.loads((path / "checkpoints/last/state.json").read_text())["num_timesteps"]
 
@@ -168,7 +210,7 @@ def test_runs_are_kept_and_go_on(finished: tuple[list[Done], Path]) -> None:
         raise AssertionError("it was begun anew")
 
     again = call(done[0].job, out)
-    assert again.value["texts"] == done[0].value["texts"]
+    assert again.value["samples"] == done[0].value["samples"]
     assert again.value["steps"] == done[0].value["steps"] == steps
     with pytest.raises(AssertionError, match="begun anew"):
         run_in(str(out / "runs"), {"other": True}, never)
