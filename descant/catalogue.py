@@ -33,6 +33,7 @@ AGENTS = {
     "grpo": "descant.agents.grpo:GRPO",
     "mixer": "descant.agents.mixer:Mixer",
     "mrt": "descant.agents.mrt:MRT",
+    "vine": "descant.agents.vine:Vine",
     "dqn": "descant.agents.dqn:DQN",
     "bc": "descant.agents.bc:BC",
     "dagger": "descant.agents.dagger:Dagger",

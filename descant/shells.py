@@ -229,6 +229,11 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             infos |= self._masks_info()
         return self.task.observe(self._state), reward, terminated, truncated, infos
 
+    @property
+    def state(self) -> Any:
+        """The task's state of all rows as they stand: to read, to copy, and not to write in."""
+        return self._state
+
     def observe(self) -> Any:
         """The observations of all rows as they stand."""
         return self.task.observe(self._state)

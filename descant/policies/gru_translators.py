@@ -23,6 +23,8 @@ from descant.text.vocabularies import PAD
 class GRUTranslator(nn.Module):
     """Embeddings of the first width, encoder (both ways) and decoder of the second."""
 
+    rewinds = False  # whether the past of fewer tokens is a part of that of more
+
     def __init__(self, shape: Shape, hidden: Sequence[int], dropout: float = 0.0) -> None:
         super().__init__()
         if len(hidden) != 2 or hidden[1] % (2 * HEADS):

@@ -121,6 +121,7 @@ class _DecoderLayer(nn.Module):
 class TransformerTranslator(nn.Module):
     """As many layers of encoder and of decoder as there are widths after the first, all of one width."""
 
+    rewinds = True  # whether the past of fewer tokens is a part of that of more
     positions: Tensor
 
     def __init__(self, shape: Shape, hidden: Sequence[int], dropout: float = 0.0) -> None:

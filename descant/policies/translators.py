@@ -51,7 +51,8 @@ class Cache:
         for name in ("source", "target", "consumed", "rows", "over"):
             setattr(self, name, getattr(self, name)[chosen])
         self.memory = {name: value[chosen] for name, value in self.memory.items()}
-        self.past = {name: value[chosen] for name, value in self.past.items()}
+        filled = int(self.consumed.max()) if len(self.consumed) else 0
+        self.past = {name: _taken(value, chosen, filled) for name, value in self.past.items()}
 
 
 class TranslationNetwork(Network):
@@ -209,6 +210,25 @@ class TranslationNetwork(Network):
         cache.target, cache.consumed, cache.over = target, place + 1, over
         return {kind: value.cpu() for kind, value in self.headed(features, place).items()}, cache
 
+    def branched(self, observation: Any, rows: Tensor, lengths: Tensor) -> Cache:
+        """What is kept of copies of `rows` int64[R] of what is observed, cut to `lengths` int64[R] of its tokens.
+
+        It is as if each copy had just been asked for the token after these, so that a step of what then is written goes
+        on from here. Nothing is encoded twice; what can't be cut, as a state that was moved on, is read anew.
+        """
+        seen = {key: value.to(self.device).long() for key, value in observation.items()}
+        _, whole = self._step(seen, None)
+        rows, lengths = rows.to(self.device), lengths.to(self.device)
+        filled = int(lengths.max()) + 1 if len(lengths) else 0
+        columns = torch.arange(whole.target.shape[1], device=self.device)
+        target = torch.where(columns < lengths[:, None], whole.target[rows], PAD)
+        consumed = lengths + 1 if self.model.rewinds else torch.zeros_like(lengths)
+        memory = {name: value[rows] for name, value in whole.memory.items()}
+        past = {name: _taken(value, rows, filled) for name, value in whole.past.items()}
+        each = torch.arange(len(rows), device=self.device)
+        over = torch.zeros_like(each, dtype=torch.bool)
+        return Cache(whole.source[rows], target, consumed, memory, past, each, over, len(rows))
+
     def _left(self, state: Any, over: Tensor) -> Cache | None:
         """The cache, once they are many without rows that were over before and are, bool[N]; or None if useless.
 
@@ -237,16 +257,19 @@ class TranslationNetwork(Network):
             return Cache(source, unwritten, nothing, memory, past, each, nothing.bool(), len(source))
         new = (state.source != source).any(dim=1).nonzero()[:, 0]
         if len(new):
-            for name, value in self.encoded(source[new]).items():
-                state.memory[name][new] = value
+            found = self.encoded(source[new])
+            columns = max(found["visible"].shape[1], state.memory["visible"].shape[1])
+            for name, value in found.items():
+                state.memory[name] = _filled(state.memory[name], columns, name)
+                state.memory[name][new] = _filled(value, columns, name)
             state.source = source
             state.consumed[new] = 0
         return state
 
     def encoded(self, source: Tensor) -> Tensors:
-        """What the model makes of sources int64[N, S], filled up to S words again."""
-        short: Tensors = self.model.encode(trimmed(source))
-        return {name: _filled(value, source.shape[1], name) for name, value in short.items()}
+        """What the model makes of sources int64[N, S], as far as the longest of them goes."""
+        found: Tensors = self.model.encode(trimmed(source))
+        return found
 
     def _catch_up(self, cache: Cache, rows: Tensor, target: Tensor, place: Tensor) -> None:
         """Read what the rows have written before their last token."""
@@ -271,11 +294,23 @@ def _spread(value: Tensor, rows: Tensor, size: int) -> Tensor:
     return whole
 
 
+def _taken(value: Tensor, rows: Tensor, filled: int) -> Tensor:
+    """Rows of a past; of keys and values float[n, heads, steps, width] the steps that are there alone are copied."""
+    if value.dim() < 4:
+        return value[rows]
+    count = int(rows.sum()) if rows.dtype is torch.bool else len(rows)
+    room = value.new_zeros(
+        count, *value.shape[1:]
+    )  # rows that are less far look at what is not there, with no weight
+    room[:, :, :filled] = value[rows, :, :filled]
+    return room
+
+
 def _filled(value: Tensor, columns: int, name: str) -> Tensor:
     """Padded to so many words: [N, S] for what is visible, [N, heads, S, width] for keys and values."""
-    if name == "begin":
-        return value
     axis = 1 if name == "visible" else 2
+    if name == "begin" or value.shape[axis] == columns:
+        return value
     padded = value.new_zeros(*value.shape[:axis], columns, *value.shape[axis + 1 :])
     padded.narrow(axis, 0, value.shape[axis]).copy_(value)
     return padded
