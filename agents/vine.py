@@ -192,7 +192,6 @@ class Vine(KeepingAgent):
         """A gradient step; `where` are P steps and rows, `tried` int[P, K] actions there, of `values` float[P, K]."""
         _, log_prior, measured = self.keep(rollout, log_policy)
         log_probs = np.take_along_axis(log_policy[where], tried, axis=1).astype(np.float64)
-        values = np.where(log_probs > MASKED / 2, values, 0.0)
         credits = branch_credits(log_probs, values)
         columns: dict[str, Any] = {}
         for name, found, kind in (("tried", tried, np.int64), ("credits", credits, np.float32)):

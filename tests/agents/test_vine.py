@@ -181,6 +181,26 @@ def test_with_all_points_and_actions_drawn_it_is_the_gradient_of_the_return() ->
     assert exact.abs().max() > 0.05
 
 
+def test_a_loss_is_a_mean_over_episodes() -> None:
+    task = Tokens(3, 2, seed=1)
+    agent: Any = exact_agent(make_agent("vine", TaskVectorEnv(task, 2), points=0, actions=0, **EXACT))  # type: ignore[arg-type]
+    every = every_episode(task)
+    log_policy = log_policy_of(agent, every).detach().numpy()
+
+    def step(rows: list[int]) -> torch.Tensor:
+        where = np.nonzero(np.ones((2, len(rows)), bool))
+        tried, values = (
+            np.tile(np.arange(3), (2 * len(rows), 1)),
+            np.sin(np.arange(6 * len(every.actions[0]))),
+        )
+        worth = values.reshape(2, -1, 3)[:, rows][where]
+        return taken(
+            agent, lambda: agent.update(batch_of(every, rows), log_policy[:, rows], where, tried, worth)
+        )
+
+    torch.testing.assert_close(step([1, 5]), (step([1]) + step([5])) / 2, atol=1e-7, rtol=1e-6)
+
+
 def test_what_is_drawn_is_worth_what_is_expected() -> None:
     task = Tokens(3, 3, seed=1)
     agent: Any = make_agent(
@@ -259,6 +279,18 @@ def test_it_comes_to_the_optimum_where_one_step_at_a_time_leads_there() -> None:
     assert records[0]["return"] < best - 1
     assert records[0]["better_found"] > 0.3
     assert records[-1]["better_found"] == 0 == records[-1]["gain"]
+
+
+def test_steps_that_are_played_on_count_and_the_learning_rate_falls() -> None:
+    agent: Any = make_agent("vine", TaskVectorEnv(Echo(4, 3), 5), hidden=(8,), points=0, actions=0, seed=1)
+    agent.learn(400, callback=lambda agent: False)
+    assert agent.num_timesteps == 5 * 3 + 5 * 3 * (3 + 2 + 1)
+    assert agent.optimizers["adam"].param_groups[0]["lr"] == 1e-3
+    agent.learn(420)
+    assert agent.num_timesteps == 4 * 105
+    assert agent.optimizers["adam"].param_groups[0]["lr"] == pytest.approx(1e-3 / 4)
+    steady: Any = make_agent("vine", TaskVectorEnv(Echo(), 5), hidden=(8,), lr_schedule="constant").learn(400)
+    assert steady.optimizers["adam"].param_groups[0]["lr"] == 1e-3
 
 
 def test_forbidden_actions_are_not_tried() -> None:
