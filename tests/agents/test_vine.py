@@ -296,8 +296,9 @@ def test_steps_that_are_played_on_count_and_the_learning_rate_falls() -> None:
 def test_forbidden_actions_are_not_tried() -> None:
     env = gymnasium.make_vec("descant/Translation-v0", num_envs=4, size=40, max_words=8)
     agent: Any = make_agent("vine", env, **GRU, actions=0, points=1)
-    trail, where, tried, values, _ = branched(agent)
+    trail, where, tried, values, steps = branched(agent)
     masks = trail.rollout.masks[where]
+    assert steps <= (masks.sum(axis=1) - 1) @ (trail.limit - where[0])
     assert (np.isnan(values) == ~np.take_along_axis(masks, tried, 1)).all()
     assert (~masks).any()
     record = agent.iterate(agent.collector, 10_000)
