@@ -113,8 +113,9 @@ class Control:
         """
         valid, masks = rollout.valid, rollout.masks
         network = getattr(self.prior, "networks", {}).get("policy")
+        own = getattr(getattr(self.prior, "control", None), "temperature", 1.0)  # what an agent acts at
         if network is not None and network.cached:
-            found = policy_log_probs(network, rollout)[valid]
+            found, own = policy_log_probs(network, rollout)[valid], 1.0
         elif network is not None and network.recurrent:
             found = self._recurrent(rollout)[valid]
         else:
@@ -126,8 +127,8 @@ class Control:
                 "The prior gives no chance to an action that is allowed, so the KL to it is infinite: take a prior "
                 "with the environment's own mask, or one that leaves every allowed action a chance."
             )
-        if self.temperature != 1:
-            found = torch.log_softmax(torch.as_tensor(found) / self.temperature, dim=-1).numpy()
+        if self.temperature != own:
+            found = torch.log_softmax(torch.as_tensor(found) * (own / self.temperature), dim=-1).numpy()
         out = np.zeros((*valid.shape, found.shape[-1]), found.dtype)
         out[valid] = np.where(allowed, found, MASKED)
         return out

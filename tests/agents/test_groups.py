@@ -283,11 +283,16 @@ def test_it_acts_and_learns_at_one_temperature(kind: type[GroupAgent]) -> None:
     assert records[0]["entropy"] > 0.01
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_a_prior_is_met_at_the_policys_temperature(temperature: float, tmp_path: Path) -> None:
-    agent_on(RLOO, Echo()).learn(500).save(tmp_path / "base")
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize(("trained", "temperature"), [(1.0, 0.5), (1.0, 2.0), (0.5, 0.5), (0.5, 1.0)])
+def test_a_prior_is_met_at_the_policys_temperature(
+    trained: float, temperature: float, recurrent: bool, tmp_path: Path
+) -> None:
+    """Whatever it was trained at: a checkpoint's logits are not divided."""
+    agent_on(RLOO, Echo(), temperature=trained, recurrent=recurrent).learn(500).save(tmp_path / "base")
     base = str(tmp_path / "base")
-    agent = agent_on(RLOO, Echo(), temperature=temperature, init=base, prior=base, kl_coef=0.1)
+    options = {"temperature": temperature, "recurrent": recurrent}
+    agent = agent_on(RLOO, Echo(), **options, init=base, prior=base, kl_coef=0.1)
     records: list[dict[str, float]] = []
 
     class Tracker:
@@ -311,6 +316,24 @@ def test_bfloat16_takes_about_the_same_step() -> None:
     one, two = moved("bfloat16"), moved("float32")
     assert not torch.equal(one, two)
     assert torch.nn.functional.cosine_similarity(one, two, dim=0) > 0.8
+
+
+def test_bfloat16_is_of_gradient_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the references' cross-entropy too; what acts is exact."""
+    env = gymnasium.make_vec("descant/Translation-v0", num_envs=8, size=40, max_words=6)
+    form = {"recurrent": True, "trunk": "gru", "hidden": (8, 16)}
+    agent: Any = RLOO(env, make_config(RLOO, {"precision": "bfloat16", "xent_coef": 0.1, **form}))
+    seen: list[tuple[str, bool]] = []
+    for name in ("policy_step", "add_penalty"):
+        plain = getattr(agent, name)
+
+        def spy(*told: Any, name: str = name, plain: Any = plain) -> Any:
+            seen.append((name, agent.networks["policy"].autocast))
+            return plain(*told)
+
+        monkeypatch.setattr(agent, name, spy)
+    agent.learn(1)
+    assert set(seen) == {("policy_step", False), ("add_penalty", True)}
 
 
 # Repeating, saving, going on; the mask.
@@ -382,6 +405,9 @@ def test_weights_may_be_kept_near_those_it_began_with(tmp_path: Path) -> None:
         (RLOO, {"kl_in": "both"}, "kl_in must be"),
         (RLOO, {"ent_coef": -1.0}, "0 or more"),
         (RLOO, {"temperature": 0.0}, "temperature must be positive"),
+        (RLOO, {"temperature": -1.0}, "temperature must be positive"),
+        (RLOO, {"temperature": float("inf")}, "temperature must be positive"),
+        (RLOO, {"temperature": float("nan")}, "temperature must be positive"),
         (RLOO, {"precision": "float16"}, "precision must be"),
         (RLOO, {"precision": "bfloat16"}, "for networks that translate"),
         (RLOO, {"kl_coef": 1.0}, "needs a prior"),
