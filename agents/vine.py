@@ -25,7 +25,7 @@ from descant.control import kl_loss
 from descant.errors import DescantError
 from descant.keeping import KeepingAgent, KeepingConfig
 from descant.neural import rollout_record, valid_parts
-from descant.policies.categorical import MASKED, masked_log_softmax, sample
+from descant.policies.categorical import MASKED, entropy, masked_log_softmax, sample
 from descant.policies.making import make_network
 from descant.policies.networks import Network
 from descant.rollouts import Collector, Rollout
@@ -49,6 +49,8 @@ class Config(KeepingConfig):
     """Adam's step size at the beginning."""
     lr_schedule: Literal["constant", "linear"] = "linear"
     """linear falls to zero at the end of the training."""
+    ent_coef: float = 0.0
+    """Weight of the policy's entropy at the states that are learned from, in units of the reward."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Numbers of the gradient steps of a network that translates; bfloat16 pays on CUDA, and on processors with AMX."""
     max_grad_norm: float = 1.0
@@ -71,9 +73,9 @@ class Config(KeepingConfig):
             )
         if self.follow not in ("greedy", "sampled"):
             raise DescantError(f"follow must be greedy or sampled, not {self.follow!r}.")
-        if self.learning_rate <= 0 or self.max_grad_norm <= 0 or not self.hidden:
+        if self.learning_rate <= 0 or self.max_grad_norm <= 0 or self.ent_coef < 0 or not self.hidden:
             raise DescantError(
-                "learning_rate and max_grad_norm must be positive, and hidden name a width at least."
+                "learning_rate and max_grad_norm must be positive, ent_coef 0 or more, and hidden name a width."
             )
         if self.precision not in ("float32", "bfloat16"):
             raise DescantError(f"precision must be float32 or bfloat16, not {self.precision!r}.")
@@ -220,6 +222,8 @@ class Vine(KeepingAgent):
         for part, heads in valid_parts(rollout, self.networks, columns) if rollout.steps else ():
             log_probs = masked_log_softmax(self.logits(heads["policy"]), part.get("masks"))
             loss = -(part["credits"] * log_probs.gather(-1, part["tried"])).sum() / rows
+            if self.config.ent_coef:
+                loss = loss - self.config.ent_coef * entropy(log_probs).sum() / rows
             if "prior" in part:
                 loss = loss + self.control.coef * kl_loss(log_probs, part["prior"]).sum() / rows
             loss.backward()

@@ -305,10 +305,11 @@ def test_forbidden_actions_are_not_tried() -> None:
     assert np.isfinite(list(record.values())).all()
 
 
-def test_a_kl_to_the_prior_is_in_the_loss() -> None:
-    """Where all is worth the same, the step is down the mean KL of the states that were seen, and nothing else."""
+@pytest.mark.parametrize("kl_coef", [0.7, 0.0])
+def test_a_kl_to_the_prior_is_in_the_loss_and_the_entropy(kl_coef: float) -> None:
+    """Where all is worth the same, the step is down the mean KL of the states that were seen, and up the entropy."""
     task = Tokens(3, 2, seed=1)
-    options = {"prior": "task", "kl_coef": 0.7, "points": 0, "actions": 0}
+    options = {"prior": "task", "kl_coef": kl_coef, "points": 0, "actions": 0, "ent_coef": 0.2}
     agent: Any = exact_agent(make_agent("vine", TaskVectorEnv(task, 9), **EXACT, **options))  # type: ignore[arg-type]
     every = every_episode(task)
     log_policy = log_policy_of(agent, every)
@@ -321,7 +322,8 @@ def test_a_kl_to_the_prior_is_in_the_loss() -> None:
     )
     log_prior = torch.as_tensor(agent.control.log_prior(every))
     kl = (log_policy.exp() * (log_policy - log_prior)).sum() / 9
-    exact = torch.autograd.grad(-0.7 * kl, list(agent.networks["policy"].parameters()))
+    spread = -(log_policy.exp() * log_policy).sum() / 9
+    exact = torch.autograd.grad(0.2 * spread - kl_coef * kl, list(agent.networks["policy"].parameters()))
     torch.testing.assert_close(found, torch.cat([g.ravel() for g in exact]), atol=1e-7, rtol=1e-6)
 
 
