@@ -207,6 +207,36 @@ def test_rows_that_are_over_are_left_behind(
 
 
 @forms
+def test_copies_of_what_was_read_go_on_as_if_they_had_read_it(trunk: str, hidden: tuple[int, ...]) -> None:
+    env = envs(4)
+    made = network(env, trunk, hidden)
+    rollout, _ = acted(made, env, 6)
+    whole = {key: torch.as_tensor(part[5]) for key, part in rollout.observations.items()}
+    whole["position"], rows = torch.tensor([5, 5, 4, 2]), torch.tensor([1, 0, 3, 1, 2, 1, 1])
+    whole["target"] = torch.randint(4, 12, whole["target"].shape)
+    lengths = torch.tensor([5, 2, 2, 0, 4, 3, 5])
+    shown = {
+        "source": whole["source"][rows],
+        "target": whole["target"][rows].clone(),
+        "position": lengths.clone(),
+    }
+    with torch.inference_mode():
+        state: Any = made.branched(whole, rows, lengths)
+        catching_up = 0 if trunk == "transformer" else len(rows)
+        assert int((state.consumed != lengths + 1).sum()) == catching_up
+        for _ in range(3):
+            each = torch.arange(len(rows))
+            shown["target"][each, shown["position"]] = torch.randint(4, 12, (len(rows),))
+            shown["position"] = shown["position"] + 1
+            for row, length in enumerate(shown["position"].tolist()):
+                shown["target"][row, length:] = PAD
+            heads, state = made.step(shown, torch.zeros(len(rows), dtype=torch.bool), state)
+            fresh, _ = made.step(shown, torch.zeros(len(rows), dtype=torch.bool), None)
+            for kind, head in heads.items():
+                torch.testing.assert_close(head, fresh[kind], atol=1e-5, rtol=1e-4)
+
+
+@forms
 def test_words_that_come_later_and_padding_change_nothing(trunk: str, hidden: tuple[int, ...]) -> None:
     env = envs()
     made = network(env, trunk, hidden)
