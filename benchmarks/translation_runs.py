@@ -59,20 +59,22 @@ def tuned(
 ) -> dict[str, Any]:
     """Tune a prior by one method; what is measured of it beside the prior, and how many groups told nothing."""
     prior: str = prior_in(folder, world, learned, {}, seed)["path"]
+    steps = own.get("steps", tune["steps"])
+    own = {name: value for name, value in own.items() if name != "steps"}
     config = _fitting(agent, tune["config"]) | own | learned["network"]
     config |= {"recurrent": True, "seed": seed} | ({"kl_coef": KL} if kept else {})
     told = {
         "agent": agent,
         "config": config,
         "reward": reward,
-        "steps": tune["steps"],
+        "steps": steps,
         "of": Path(prior).name,
     }
 
     def begin(home: Path) -> RunFolder:
         options = world["env"] | {"reward": reward}
         near = {"init": prior} | ({"prior": prior} if kept else {})
-        return _new_run(home, agent, options, config | near, tune["steps"])
+        return _new_run(home, agent, options, config | near, steps)
 
     facts = run_in(folder, told, begin)
     path = Path(facts.pop("path"))
