@@ -84,11 +84,10 @@ def tables(done: list[Done], out: Path) -> list[Table]:
     failed = errors_of(done)
     pictures = draw(worlds, out)
     report = write_report(found, worlds, pictures, failed, out)
+    files = (*(file for each in pictures.values() for file in each), *report)
     if not found:
         return [Table("translation", (), (), [], False, failed, report)]
-    last = dataclasses.replace(
-        found[0], failed=failed, met=found[0].met and not failed, files=(*pictures, *report)
-    )
+    last = dataclasses.replace(found[0], failed=failed, met=found[0].met and not failed, files=files)
     return [last, *found[1:]]
 
 

@@ -11,13 +11,13 @@ from descant.files import write_atomically
 from .pages import drawings, write_page
 from .studies import Table
 from .translation_tables import CROSS_ENTROPY, Row
-from .translation_worlds import MIXED
+from .translation_worlds import KL, MIXED
 
 
 def write_report(
     tables: Sequence[Table],
     worlds: Mapping[str, Sequence[Row]],
-    pictures: Sequence[Path],
+    pictures: Mapping[str, Sequence[Path]],
     failed: Sequence[str],
     out: Path,
 ) -> tuple[Path, Path]:
@@ -27,7 +27,8 @@ def write_report(
         "translation.html",
         out / "report.html",
         tables=tables,
-        pictures=drawings(pictures),
+        pictures={name: drawings(files)[0] for name, files in pictures.items()},
+        kl=KL,
         samples=samples,
         failed=failed,
     )

@@ -94,7 +94,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "seeds": lambda row: str(len(row.values)),
     "BLEU": lambda row: mean(row.of("bleu_tokens")),
     "gained": _gain("bleu_tokens", 2),
-    "p": lambda row: ", ".join(f"{p:.3f}" for p in row.tests.values()),
+    "p < 0.05": lambda row: _sure(row),
     "chrF": lambda row: mean(row.of("chrf")),
     "exact, %": lambda row: mean([100 * x for x in row.of("exact")]),
     "perplexity": lambda row: mean(row.of("perplexity"), 2),
@@ -106,6 +106,12 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "equal groups, %": lambda row: _equal(row),
     "processor s": lambda row: mean(row.of("seconds"), 0),
 }
+
+
+def _sure(row: Row) -> str:
+    """On how many seeds BLEU is beyond chance another than the prior's."""
+    tests = list(row.tests.values())
+    return f"{sum(p < P_BAR for p in tests)} of {len(tests)}" if tests else ""
 
 
 def _equal(row: Row) -> str:
@@ -188,8 +194,7 @@ def _list(values: Sequence[float], form: str = ".1f") -> str:
 
 def exposed(rows: Sequence[Row]) -> Table:
     """Wrong tokens against position, with the reference's words before them and with the model's own."""
-    groups = [f"{a} to {b - 1}" for a, b in itertools.pairwise(PLACES)] + [f"{PLACES[-1]} on"]
-    columns = ("model", *(f"{group}, {path}" for group in groups for path in ("forced", "free")))
+    columns = ("model", *(f"{group}, {path}" for group in groups() for path in ("forced", "free")))
     cells, data = [], []
     for row in rows:
         means = error_rates(row)
@@ -203,6 +208,11 @@ def exposed(rows: Sequence[Row]) -> Table:
         f"{rows[0].world['name']}: wrong tokens, %, by position, the reference's words before or one's own"
     )
     return Table(title, columns, tuple(cells), data)
+
+
+def groups() -> list[str]:
+    """Names of the groups of positions."""
+    return [f"{a} to {b - 1}" for a, b in itertools.pairwise(PLACES)] + [f"{PLACES[-1]} on"]
 
 
 def error_rates(row: Row) -> tuple[list[float], list[float]] | None:

@@ -16,7 +16,7 @@ from descant.benchmarks.jobs import Done, Job, call
 from descant.benchmarks.translation_measure import PLACES, errors, rates, sentence_scores
 from descant.benchmarks.translation_rewards import Constant
 from descant.benchmarks.translation_runs import run_in, split_tasks
-from descant.benchmarks.translation_tables import bars, rows_of
+from descant.benchmarks.translation_tables import COLUMNS, bars, rows_of
 from descant.benchmarks.translation_worlds import GRAMMAR, METHODS, MIXED, PAIRS, VINE, pairs_world
 from descant.errors import DescantError
 from descant.registry import build, tasks
@@ -181,7 +181,8 @@ def test_a_small_run_says_what_was_found(finished: tuple[list[Done], Path]) -> N
     assert all(file.exists() for file in table.files)
     page = (out / "report.html").read_text()
     assert "ten translations side by side" in page
-    assert page.count("<svg") == 1
+    assert page.count("<svg") == page.count("grammar: gained, forgotten, and wrong") == 1
+    assert "pays 0.05 a nat" in page
     values = json.loads(json.dumps(table.data))
     assert all("samples" not in value for row in values for value in row["values"].values())
 
@@ -268,6 +269,7 @@ def test_bars_of_pairs_are_held_on_every_seed(
     monkeypatch.setattr(type(rows[0]), "tests", {0: 0.001, 1: change.get("p", 0.01)})
     found = [row[0].split(": ")[-1] for row in bars(rows).rows if row[-1] == "MISSED"]
     assert found == missed
+    assert COLUMNS["p < 0.05"](rows[1]) == ("1 of 2" if "p" in change else "2 of 2")
 
 
 def test_failed_seeds_are_named_and_the_others_are_shown(
