@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 
 from descant.errors import DescantError, did_you_mean
 from descant.reward_models.models import Aggregate, aggregate
@@ -47,6 +48,7 @@ class Preference:
         if not isinstance(penalty, int | float) or not 0 <= penalty < np.inf:
             raise DescantError(f"penalty must be a number of 0 or more, not {penalty!r}.")
         self.saved = load_reward_model(path)
+        self.alone = aggregate == "mean" and self.saved.model.scores_steps_alone
         self.aggregate, self.penalty, self.annotator, self.mode = aggregate, penalty, annotator, mode
         if annotator is not None:
             self.saved.model.annotator(annotator)
@@ -59,6 +61,8 @@ class Preference:
         """Reward of each row: float64[n]."""
         view = self.saved.view
         view.check(next_state)
+        if self.mode == "delta" and self.alone:
+            return self._newest(state, next_state)
         if self.mode == "delta":
             return self._so_far(next_state) - self._so_far(state)
         ends = np.flatnonzero(view.finished(next_state) & ~view.finished(state))
@@ -85,6 +89,19 @@ class Preference:
         cost = -float(self.score(last)[0])
         words = f"the score is {-cost:.2f} ({self.aggregate} of {each.min():.2f} to {each.max():.2f}); 0 is average"
         return [Finding(self.name, "warning", len(episode.actions), cost, words)] if cost > 0 else []
+
+    def _newest(self, state: Any, next_state: Any) -> Floats:
+        """The same difference where a step's score hangs on no other, without scoring all steps twice: float64[n]."""
+        items = self.saved.view.items(next_state)
+        model: Any = self.saved.model
+        rows = np.flatnonzero(~self.saved.view.finished(state))
+        total = np.zeros(len(items))
+        if len(rows):
+            newest = items.take(torch.from_numpy(rows)).newest
+            begins = items.lengths.numpy()[rows] == 1  # then comes what centres the score of a whole
+            offset = float(model.offsets.double().mean())
+            total[rows] = model.steps(newest).double().mean(0).numpy() - begins * offset
+        return total
 
     def _so_far(self, state: Any) -> Floats:
         """The score of what is written, 0 where nothing is: float64[n]."""

@@ -119,6 +119,11 @@ class RewardModel(nn.Module):
         """What else a report says, given what was learned from."""
         return {}
 
+    @property
+    def scores_steps_alone(self) -> bool:
+        """Whether `steps` gives scores that sum to a whole's, each from its own step's columns and no others."""
+        return False
+
     def annotator(self, name: str) -> int:
         """The index of an annotator; DescantError for one the model does not know."""
         if name not in self.named:
@@ -187,6 +192,11 @@ class BTL(RewardModel):
             self.annotator(annotator)
         scores: Tensor = self.ensemble(items)[..., 0]
         return scores
+
+    @property
+    def scores_steps_alone(self) -> bool:
+        """So it is without a trunk that remembers."""
+        return self.ensemble.per_step and (self.ensemble.linear or self.ensemble.mlp)
 
     def steps(self, items: Items) -> Tensor:
         """Scores of the steps that are there, float[M, steps], which sum to `raw`; DescantError without per_step."""

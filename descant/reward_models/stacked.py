@@ -35,6 +35,12 @@ class Items:
         lengths = self.lengths[rows]
         return Items(self.columns[rows, : int(lengths.max()) if len(rows) else 0], lengths)
 
+    @property
+    def newest(self) -> Items:
+        """The last step of each, as a sequence of one."""
+        rows = torch.arange(len(self))
+        return Items(self.columns[rows, self.lengths - 1][:, None], torch.ones_like(self.lengths))
+
     @cached_property
     def even(self) -> bool:
         """Whether all are as long as the columns."""

@@ -41,11 +41,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for environment in ENVIRONMENTS:
         task = tasks.get(environment)(**OPTIONS[environment], reward=KeepsLine())
         view = view_of(environment, task.reset(RNG, 1))
-        for per_step, trunk in ((False, "mlp"), (True, "lstm")):
+        for name, per_step, trunk in (("", False, "mlp"), ("-steps", True, "lstm"), ("-alone", True, "mlp")):
             config = Config(models=3, hidden=(8, 8), per_step=per_step, trunk=trunk)  # type: ignore[arg-type]
             model = make_model("btl", view.space, config)
             model.offsets += 0.5
-            save_reward_model(path / place(environment, per_step), Fitted(model, {}), view)
+            save_reward_model(path / f"{place(environment)}{name}", Fitted(model, {}), view)
     return path
 
 
@@ -70,14 +70,14 @@ def played(task: Any, n: int, seed: int) -> tuple[list[Any], list[Any], Any]:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize("mode", ["terminal", "delta"])
+@pytest.mark.parametrize(("mode", "model"), [("terminal", ""), ("delta", "-steps"), ("delta", "-alone")])
 @pytest.mark.parametrize("aggregate", ["mean", "min", "mean-variance"])
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=seeds)
 def test_steps_sum_to_the_score_of_the_whole(
-    folder: Path, environment: str, mode: str, aggregate: str, seed: int
+    folder: Path, environment: str, mode: str, model: str, aggregate: str, seed: int
 ) -> None:
-    spec = {"name": "preference", "path": folder / place(environment, mode == "delta")}
+    spec = {"name": "preference", "path": folder / f"{place(environment)}{model}"}
     reward = descant.make_reward({**spec, "mode": mode, "aggregate": aggregate, "penalty": 0.7})
     task = tasks.get(environment)(**OPTIONS[environment], reward=reward)
     states, actions, rewards = played(task, 4, seed)
@@ -88,6 +88,27 @@ def test_steps_sum_to_the_score_of_the_whole(
     terms = reward.terms(states[0], actions[0], states[1])
     assert list(terms) == ["preference"]
     np.testing.assert_array_equal(terms["preference"], rewards[0])
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=seeds)
+def test_steps_that_hang_on_no_other_are_scored_once_and_alike(
+    folder: Path, environment: str, seed: int
+) -> None:
+    path = folder / f"{place(environment)}-alone"
+    reward = descant.make_reward({"name": "preference", "path": path, "mode": "delta"})
+    task = tasks.get(environment)(**OPTIONS[environment], reward=reward)
+    states, actions, rewards = played(task, 4, seed)
+    slow = descant.make_reward({"name": "preference", "path": path, "mode": "delta"})
+    slow.alone = False
+    expected = [slow(*step) for step in zip(states[:-1], actions, states[1:], strict=True)]
+    np.testing.assert_allclose(rewards, expected, atol=1e-5)
+    seen: list[int] = []
+    steps = reward.saved.model.steps
+    reward.saved.model.steps = lambda items: seen.append(items.columns.shape[1]) or steps(items)
+    reward(states[2], actions[2], states[3])
+    assert seen == [1]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
