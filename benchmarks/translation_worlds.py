@@ -36,6 +36,7 @@ METHODS: dict[str, tuple[str, Settings, Any]] = {
     "mixer": ("mixer", {}, "bleu"),
     "vine": ("vine", {"num_envs": 64, "steps": 600_000}, "bleu"),
     VINE: ("vine", SURELY, EVENLY),
+    "mixer, cross-entropy alone": ("mixer", {"xent": 1.0, "anneal": 0.0}, "bleu"),
     "mixer, constant reward": ("mixer", {}, CONSTANT),
     "reinforce, no baseline": ("reinforce", ALONE, "bleu"),
     "reinforce, no baseline, constant reward": ("reinforce", ALONE, CONSTANT),
