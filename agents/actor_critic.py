@@ -20,7 +20,7 @@ from torch import Tensor
 
 from descant import parallel
 from descant.agent import Environment
-from descant.control import kl_loss, policy_log_probs
+from descant.control import kl_loss
 from descant.errors import DescantError
 from descant.neural import rollout_record
 from descant.on_policy import Batch, OnPolicy, OnPolicyConfig
@@ -172,8 +172,9 @@ class ActorCritic(OnPolicy):
         columns = self.columns(batch, advantages=advantages, returns=returns)
         (part, heads), *_ = self.parts_of(batch, columns, WHOLE, shuffle=False)
         error = critic_loss(heads[self.critic]["value"][:, 0], part["returns"])
+        logits = self.logits(heads["policy"])
         with torch.no_grad():
-            log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
+            log_probs = masked_log_softmax(logits, part.get("masks"))
             policy = actor_loss(chosen(log_probs, part["actions"]), part["advantages"])
             spread, prior = entropy(log_probs).mean(), part.get("log_prior")
             coefs = (ent_coef, 0.0 if prior is None else self.control.coef / scale, prior)
@@ -182,7 +183,7 @@ class ActorCritic(OnPolicy):
         means = {name: float(value.detach()) for name, value in losses.items()}
         share, means = parallel.share_and_means(len(part["actions"]), means)
         weighted = (config.vf_coef * share if config.shared else share) * error
-        record = self.step([heads["policy"]["policy"], weighted], [gradient.mul_(share), None]) | means
+        record = self.step([logits, weighted], [gradient.mul_(share), None]) | means
         unexplained = float((returns - batch.values)[valid].var())
         record["explained_variance"] = 1 - unexplained / max(float(returns[valid].var()), 1e-12)
         return batch.record | record
@@ -191,10 +192,10 @@ class ActorCritic(OnPolicy):
         """Gradient steps of a critic that sees references, one of the actor unless the critic learns `alone`."""
         assert self.known is not None
         c, networks, record = self.config, self.networks, rollout_record(rollout)
-        now = policy_log_probs(networks["policy"], rollout) if self.control.on else None
+        now = self.acting_log_probs(rollout) if self.control.on else None
         priced, log_prior, kept = self.keep(rollout, now)
         mine = parallel.own_steps(rollout)
-        told = Answered(mine, self.known)
+        told = Answered(mine, self.known, c.temperature)
         with torch.no_grad():
             log_probs = told.log_probs(networks["target_policy"])
             following = np.zeros(mine.valid.shape)

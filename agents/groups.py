@@ -73,8 +73,6 @@ class GroupConfig(KeepingConfig):
             raise DescantError(
                 "learning_rate and max_grad_norm must be positive, and hidden name a width at least."
             )
-        if not 0 < self.temperature < float("inf"):
-            raise DescantError(f"temperature must be positive, not {self.temperature}.")
         if self.precision not in ("float32", "bfloat16"):
             raise DescantError(f"precision must be float32 or bfloat16, not {self.precision!r}.")
         if self.kl_in not in ("loss", "reward") or self.ent_coef < 0:
@@ -120,7 +118,6 @@ class GroupAgent(KeepingAgent):
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
-        self.control.temperature = config.temperature
         if env is not None:
             group_size(config.group_size, env.num_envs)
 
@@ -132,10 +129,6 @@ class GroupAgent(KeepingAgent):
         if config.precision == "bfloat16" and not network.cached:
             raise DescantError("precision bfloat16 is for networks that translate: leave it float32.")
         return {"policy": network}
-
-    def logits(self, heads: dict[str, Tensor]) -> Tensor:
-        """The policy's over the temperature, float[..., A]."""
-        return super().logits(heads) / self.config.temperature
 
     @abstractmethod
     def credit(self, returns: Floats) -> tuple[Floats, Bools]:

@@ -161,7 +161,7 @@ class PPO(OnPolicy):
         self, part: dict[str, Tensor], heads: dict[str, dict[str, Tensor]], ent_coef: float, kl_coef: float
     ) -> tuple[dict[str, float], Moved, bool]:
         """One step on a minibatch; what there is to log, what moved, and whether it is too far to learn from."""
-        config, logits = self.config, heads["policy"]["policy"]
+        config, logits = self.config, self.logits(heads["policy"])
         values = heads[self.critic]["value"][:, 0]
         error = clipped_value_loss(values, part["values"], part["returns"], config.clip_range_vf)
         with torch.no_grad():

@@ -63,8 +63,9 @@ def follow(networks: Mapping[str, Network], tau: float) -> None:
 class Answered:
     """A rollout of whole episodes with its references: what the policy saw, and what the critic sees of it."""
 
-    def __init__(self, rollout: Rollout, references: References) -> None:
+    def __init__(self, rollout: Rollout, references: References, temperature: float = 1.0) -> None:
         self.rollout = rollout
+        self.temperature = temperature
         answers = references.of({key: part[0] for key, part in rollout.observations.items()})
         told = np.tile(answers[None], (len(rollout.actions), 1, 1))
         self.seen = to_tensor(rollout.observations)
@@ -75,7 +76,7 @@ class Answered:
 
     def log_probs(self, policy: Any) -> Tensor:
         """Of a policy at the steps that happened, float[K, A]."""
-        return masked_log_softmax(policy.at(self.seen, self.valid)["policy"], self.masks)
+        return masked_log_softmax(policy.at(self.seen, self.valid)["policy"] / self.temperature, self.masks)
 
     def values(self, critic: Any) -> Tensor:
         """Of all actions at the steps that happened, float[K, A]."""

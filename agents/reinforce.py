@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from descant import parallel
-from descant.control import kl_loss, policy_log_probs
+from descant.control import kl_loss
 from descant.errors import DescantError
 from descant.keeping import KeepingAgent, KeepingConfig
 from descant.neural import rollout_record, valid_parts
@@ -66,6 +66,8 @@ class Config(KeepingConfig):
     """The same at the end; in between it goes in a line."""
     normalize_advantage: bool = True
     """Divide advantages by their deviation."""
+    temperature: float = 1.0
+    """What logits are divided by, the policy's and a prior's, acting and learning alike; a checkpoint's are not."""
     max_grad_norm: float = 1.0
     """Longest gradient of each network."""
     hidden: tuple[int, ...] = (256, 256)
@@ -136,7 +138,7 @@ class Reinforce(KeepingAgent):
             self.config.learning_rate * (left if self.config.lr_schedule == "linear" else 1)
         )
         ent_coef, again = last + (first - last) * left, self.config.updates - 1
-        behaviour = policy_log_probs(self.networks["policy"], rollout) if again else None
+        behaviour = self.acting_log_probs(rollout) if again else None
         record = self.update(rollout, ent_coef, greedy=greedy)
         for _ in range(again):
             record |= {"ratio_max": self.update(rollout, ent_coef, behaviour, greedy)["ratio_max"]}
@@ -153,7 +155,7 @@ class Reinforce(KeepingAgent):
             return log_probs.argmax(dim=-1).numpy()
 
         rollout = collector.episodes(act, seed=self.env_seed)
-        now = policy_log_probs(self.networks["policy"], rollout) if self.control.on else None
+        now = self.acting_log_probs(rollout) if self.control.on else None
         return self._priced(rollout, now)[0]
 
     def update(
@@ -170,7 +172,7 @@ class Reinforce(KeepingAgent):
         """
         valid, record = rollout.valid, rollout_record(rollout)
         weigh = self.control.on or behaviour is not None
-        now = policy_log_probs(self.networks["policy"], rollout) if weigh else None
+        now = self.acting_log_probs(rollout) if weigh else None
         if behaviour is None:
             rollout, log_prior, kept = self.keep(rollout, now)
         else:
@@ -252,7 +254,7 @@ class Reinforce(KeepingAgent):
             if not len(part["actions"]):  # fewer steps than ranks
                 continue
             share = len(part["actions"]) / rollout.steps
-            log_probs = masked_log_softmax(heads["policy"]["policy"], part.get("masks"))
+            log_probs = masked_log_softmax(self.logits(heads["policy"]), part.get("masks"))
             spread = entropy(log_probs)
             policy = policy_loss(chosen(log_probs, part["actions"]), part["advantages"], spread, ent_coef)
             loss = policy

@@ -128,7 +128,7 @@ class Control:
                 "with the environment's own mask, or one that leaves every allowed action a chance."
             )
         if self.temperature != own:
-            found = torch.log_softmax(torch.as_tensor(found) * (own / self.temperature), dim=-1).numpy()
+            found = cooled(found, self.temperature / own)
         out = np.zeros((*valid.shape, found.shape[-1]), found.dtype)
         out[valid] = np.where(allowed, found, MASKED)
         return out
@@ -163,6 +163,12 @@ class Control:
         if self.config.kl_target:
             self.coef = adapted(self.coef, record["kl"], self.config.kl_target, self.config.kl_gain)
         return record | {"kl_coef": self.coef}
+
+
+def cooled(log_probs: Floats, temperature: float) -> Floats:
+    """Log-probabilities float[..., A] of logits over a temperature, from those of the logits."""
+    found: Floats = torch.log_softmax(torch.as_tensor(log_probs) / temperature, dim=-1).numpy()
+    return found
 
 
 def policy_log_probs(network: Network, rollout: Rollout) -> Floats:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from descant import parallel
 from descant.agent import Environment, Parts
-from descant.control import Control, ControlConfig
+from descant.control import Control, ControlConfig, cooled, policy_log_probs
 from descant.errors import DescantError
 from descant.neural import NeuralAgent, under
 from descant.penalties import Penalty, PenaltyConfig, load_policy
@@ -31,6 +33,13 @@ class KeepingConfig(PenaltyConfig, ControlConfig):
         PenaltyConfig.__post_init__(self)
         if not 0 <= self.xent_coef < float("inf"):
             raise DescantError(f"xent_coef must be 0 or more, not {self.xent_coef}.")
+        if not 0 < (temperature := temperature_of(self)) < float("inf"):
+            raise DescantError(f"temperature must be positive, not {temperature}.")
+
+
+def temperature_of(config: object) -> float:
+    """What the agent divides its logits by, where its config lets one choose it."""
+    return float(getattr(config, "temperature", 1.0))
 
 
 class KeepingAgent(NeuralAgent):
@@ -46,11 +55,22 @@ class KeepingAgent(NeuralAgent):
         if fresh and config.init:
             load_policy(self.networks["policy"], config.init)
         self.control = Control(config, env)
+        self.control.temperature = temperature_of(config)
         self.penalty = Penalty(config, self.networks["policy"])
         wanted = config.xent_coef and env is not None
         self.references = CrossEntropy(config.xent_coef, References(env, "xent_coef") if wanted else None)
         if fresh and config.prior:
             _ = self.control.prior  # what can't work is refused before any work
+
+    def logits(self, heads: dict[str, Tensor]) -> Tensor:
+        """The policy's over the temperature, float[..., A]."""
+        found = super().logits(heads)
+        return found if self.control.temperature == 1 else found / self.control.temperature
+
+    def acting_log_probs(self, rollout: Rollout) -> Floats:
+        """Log-probabilities of the policy that acts, along whole episodes, float[T, N, A]; about -1e9 where masked."""
+        found = policy_log_probs(self.networks["policy"], rollout)
+        return found if self.control.temperature == 1 else cooled(found, self.control.temperature)
 
     def keep(
         self, rollout: Rollout, log_policy: Floats | None

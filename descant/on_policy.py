@@ -60,6 +60,8 @@ class OnPolicyConfig(KeepingConfig):
     """Weight of the critic's loss where it shares the policy's network."""
     normalize_advantage: bool = True
     """Give the advantages of a rollout mean 0 and deviation 1."""
+    temperature: float = 1.0
+    """What logits are divided by, the policy's and a prior's, acting and learning alike; a checkpoint's are not."""
     max_grad_norm: float = 1.0
     """Longest gradient of each network."""
     hidden: tuple[int, ...] = (256, 256)

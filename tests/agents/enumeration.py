@@ -53,7 +53,7 @@ def log_policy_of(agent: NeuralAgent, rollout: Rollout) -> Tensor:
     """Log-probabilities of all actions along the rollout, float64[T, N, A], with gradients."""
     seen = torch.as_tensor(rollout.observations)
     heads, _ = agent.networks["policy"].sequence(seen, torch.as_tensor(rollout.starts))
-    return masked_log_softmax(heads["policy"])
+    return masked_log_softmax(agent.logits(heads))
 
 
 def log_chance(agent: NeuralAgent, rollout: Rollout) -> Tensor:
