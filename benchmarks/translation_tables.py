@@ -157,7 +157,7 @@ def _grammar_bars(rows: Sequence[Row]) -> list[Bar]:
             continue
         if row.name in CONTROLS:
             bar, met = f"< +{LEARNED_BAR:g}", max(gains) < LEARNED_BAR
-        elif "," not in row.name or row.name.endswith("self-critical"):
+        elif "," not in row.name:
             bar, met = f">= +{LEARNED_BAR:g}", min(gains) >= LEARNED_BAR
         else:
             continue

@@ -63,12 +63,12 @@ def test_a_job_is_the_same_whatever_else_is_run(monkeypatch: pytest.MonkeyPatch)
         return {job.title: job.key for job in translation.jobs(range(1))}
 
     before = keys()
-    monkeypatch.setitem(GRAMMAR["models"]["transformer"], "methods", ["rloo", "grpo"])
-    monkeypatch.setitem(METHODS, "grpo", ("grpo", {"clip": 0.3}, "bleu"))
+    monkeypatch.setitem(GRAMMAR["models"]["transformer"], "methods", ["rloo", "mixer"])
+    monkeypatch.setitem(METHODS, "mixer", ("mixer", {"delta": 2}, "bleu"))
     after = keys()
     assert len(after) == 4
     assert {title for title, key in after.items() if before[title] != key} == {
-        "grammar, transformer: grpo seed 0"
+        "grammar, transformer: mixer seed 0"
     }
 
 
