@@ -13,6 +13,7 @@ import pytest
 from descant.benchmarks import translation
 from descant.benchmarks.command import Bench
 from descant.benchmarks.jobs import Done, Job, call
+from descant.benchmarks.outlooks import MINUTES, outlook
 from descant.benchmarks.translation_measure import PLACES, errors, rates, sentence_scores
 from descant.benchmarks.translation_rewards import Constant
 from descant.benchmarks.translation_runs import run_in, split_tasks
@@ -99,6 +100,12 @@ def test_pairs_of_ones_own_come_first_and_other_text_is_another_job(tmp_path: Pa
     (tmp_path / "val.en").unlink()
     with pytest.raises(DescantError, match="say which two"):
         translation.jobs(range(2), tmp_path)
+
+
+def test_the_minutes_are_those_of_the_grammar(tmp_path: Path) -> None:
+    study = translation.TRANSLATION
+    assert outlook(study, tmp_path).minutes == MINUTES["translation"]
+    assert outlook(study, tmp_path, data=text(tmp_path)).minutes is None
 
 
 def test_other_studies_take_no_data(tmp_path: Path) -> None:
