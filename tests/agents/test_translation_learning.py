@@ -25,19 +25,26 @@ DATA: dict[str, Any] = {"size": 2048, "max_words": 6}
 HELD_OUT = 300  # sentences
 FORM: dict[str, Any] = {"recurrent": True, "trunk": "gru", "hidden": (32, 64)}
 SHOWN = 16_000  # tokens of cross-entropy, about 1.2 passes
-STEPS = 320_000  # tokens of reinforcement learning
 ROWS = 256  # of an update: the gradient of 64 is mostly noise
+STEPS = 120_000  # tokens of reinforcement learning, where an agent needs no more
+# Drawn at 0.5, translations are nearly as good as the likeliest. At 1 self-critical measures them all from what few of
+# them reach, and the others learn to be sure before they learn to be right.
+COOL: dict[str, Any] = {"temperature": 0.5}
 COMMON: dict[str, Any] = {"learning_rate": 0.002, "ent_coef": 0.0, "seed": SEED}
-CRITIC: dict[str, Any] = {"critic_hidden": (32, 64), "gamma": 1.0, "ent_coef_final": 0.0}
+CRITIC: dict[str, Any] = {**COOL, "critic_hidden": (32, 64), "gamma": 1.0, "ent_coef_final": 0.0}
+GROUPS: dict[str, Any] = {**COOL, "group_size": 8}
 AGENTS: dict[str, dict[str, Any]] = {
     "reinforce": {**CRITIC},
+    "reinforce, self-critical": {**CRITIC, "baseline": "self-critical"},
     "actor-critic": {**CRITIC, "collect": "episodes"},
-    "ppo": {**CRITIC, "n_steps": 14, "n_epochs": 2, "minibatch_size": 900},
-    "rloo": {"group_size": 8},
-    "grpo": {"group_size": 8, "epochs": 2, "scale": "none", "length": "none"},
-    "mrt": {"group_size": 8},
+    "ppo": {**CRITIC, "n_steps": 14, "n_epochs": 2, "minibatch_size": 1800},
+    "rloo": {**GROUPS},
+    # Divided by each group's deviation, as is its default, grpo gains some 10 points here, and that not surely.
+    "grpo": {**GROUPS, "epochs": 2, "scale": "none", "length": "none"},
+    "mrt": {**GROUPS},
     "mixer": {"anneal": 0.5, "delta": 2},
 }
+LONGER = {"reinforce, self-critical": 240_000}  # half of them for the likeliest translations
 
 
 class Constant:
@@ -83,18 +90,21 @@ def gain(name: str, prior: tuple[str, float], steps: int, **options: Any) -> flo
     """Points of exact match that an agent adds to the prior's."""
     run, before = prior
     rows = ROWS // 2 if name == "ppo" else ROWS  # which does two sentences or so in each row
-    agent = make_agent(name, env(rows, **options), **FORM, **(COMMON | AGENTS[name]), init=run).learn(steps)
-    return 100 * (exact(agent) - before)
+    config = FORM | COMMON | AGENTS[name] | {"init": run}
+    agent = make_agent(name.partition(",")[0], env(rows, **options), **config).learn(steps)
+    points = 100 * (exact(agent) - before)
+    print(f"{name}: {100 * before:.1f} {points:+.1f} points in {steps} tokens")
+    return points
 
 
 @pytest.mark.parametrize("name", list(AGENTS))
 def test_bleu_raises_exact_match(name: str, prior: tuple[str, float]) -> None:
     assert 0.2 < prior[1] < 0.5  # it can translate some, and has much to learn
-    assert gain(name, prior, STEPS) >= 10
+    assert gain(name, prior, LONGER.get(name, STEPS)) >= 10
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if name != "mixer"])  # which reads references
 def test_a_constant_reward_does_not(name: str, prior: tuple[str, float]) -> None:
     # What learns from differences within a group, or to the greedy translation, finds none and stays.
-    learned = "critic_hidden" in AGENTS[name]
-    assert gain(name, prior, STEPS // 4 if learned else 10_000, reward=Constant()) < 3
+    learned = "critic_hidden" in AGENTS[name] and "baseline" not in AGENTS[name]
+    assert gain(name, prior, 24_000 if learned else 6_000, reward=Constant()) < 3
