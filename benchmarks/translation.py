@@ -52,7 +52,8 @@ def _learned(world: Settings, model: str, prior: str, kept: bool, seed: int) -> 
 def _tuned(world: Settings, model: str, method: str, kept: bool, seed: int) -> Job:
     """The job of a model that is tuned by one of METHODS."""
     agent, own, reward = METHODS[method]
-    tune = {**world["tune"], "config": world["tune"]["config"] | world["models"][model].get("tune", {})}
+    usual, other = world["tune"], world["models"][model].get("tune", {})
+    tune = usual | other | {"config": usual["config"] | other.get("config", {})}
     told = _told(world, model, seed) | {"method": method, "kept": kept}
     told |= {"agent": agent, "own": own, "reward": reward, "tune": tune}
     return _job("tuned", method + (", KL" if kept else ""), told)

@@ -96,7 +96,7 @@ PAIRS: Settings = {
             "priors": list(PRIORS),
             "methods": ["mixer", "mixer, cross-entropy alone"],
             "kept": [],
-            "tune": {},
+            "tune": {"steps": 150_000, "config": {"num_envs": 128, "learning_rate": 1e-3, "tokens": 12}},
         },
     },
     "seeds": 3,  # at most: one takes half an hour of a core and more

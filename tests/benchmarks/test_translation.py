@@ -87,6 +87,12 @@ def test_pairs_of_ones_own_come_first_and_other_text_is_another_job(tmp_path: Pa
     assert plan[: len(own)] == own
     assert any("gru: scheduled sampling" in job.title for job in own)
     assert {f"pairs, transformer: {MIXED}{kept} seed 1" for kept in ("", ", KL")} < {job.title for job in own}
+    told = {job.title: job.arguments["tune"] for job in own if "tune" in job.arguments}
+    for model in ("transformer", "gru"):  # the gru's own settings go before those of the world
+        usual = PAIRS["tune"] | PAIRS["models"][model].get("tune", {})
+        assert told[f"pairs, {model}: mixer seed 0"]["steps"] == usual["steps"]
+        found = told[f"pairs, {model}: mixer seed 0"]["config"]
+        assert found == PAIRS["tune"]["config"] | usual["config"]
     more = {job.title for job in translation.jobs(range(5), tmp_path)}
     assert {title[-1] for title in more if title.startswith("pairs")} == set("012")
     assert {title[-1] for title in more if title.startswith("grammar")} == set("01234")
