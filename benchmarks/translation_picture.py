@@ -11,9 +11,17 @@ import numpy as np
 from .pictures import write_figure
 from .translation_measure import PLACES
 from .translation_tables import Row, error_rates, groups
-from .translation_worlds import MIXED
+from .translation_worlds import MIXED, VINE
 
-SHOWN = ("cross-entropy", "scheduled sampling", "mixer", "rloo", MIXED)  # whose errors are drawn
+SHOWN = (
+    "cross-entropy",
+    "scheduled sampling",
+    "mixer",
+    "vine",
+    VINE,
+    "rloo",
+    MIXED,
+)  # whose errors are drawn
 MARKS = "osD^vPX<>*hp"
 COLOURS = ("#08457e", "#b34700", "#3f7d20", "#8b0000", "#5b3a8c", "#555555", "#b0157c")
 LOOKS = tuple((MARKS[k % len(MARKS)], COLOURS[k % len(COLOURS)]) for k in range(len(MARKS) * len(COLOURS)))

@@ -11,7 +11,7 @@ from descant.files import write_atomically
 from .pages import drawings, write_page
 from .studies import Table
 from .translation_tables import CROSS_ENTROPY, Row
-from .translation_worlds import KL, MIXED
+from .translation_worlds import KL, MIXED, VINE
 
 
 def write_report(
@@ -43,7 +43,7 @@ def side_by_side(rows: Sequence[Row]) -> list[list[tuple[str, str]]]:
     shown = [
         row
         for row in own
-        if row.name in (CROSS_ENTROPY, MIXED, "rloo", "mixer") or row.name.endswith("length")
+        if row.name in (CROSS_ENTROPY, VINE, MIXED, "vine", "rloo", "mixer") or row.name.endswith("length")
     ]
     if not shown:
         return []

@@ -171,7 +171,7 @@ def _pairs_bars(rows: Sequence[Row]) -> list[Bar]:
     for row in first:
         if not row.tuned and (scores := row.of("bleu_tokens")):
             found.append((f"{row.title}: BLEU", _list(scores), f">= {BLEU_BAR:g}", min(scores) >= BLEU_BAR))
-        elif row.tuned and (gains := row.gains("bleu_tokens")):
+        elif row.tuned and not row.name.endswith("alone") and (gains := row.gains("bleu_tokens")):
             fine = min(gains) >= GAIN_BAR and max(row.tests.values()) < P_BAR
             said = f"{_list(gains, '+.2f')} (p {_list(list(row.tests.values()), '.3f')})"
             found.append((f"{row.title}: BLEU gained", said, f">= +{GAIN_BAR:g}, p < {P_BAR:g}", fine))

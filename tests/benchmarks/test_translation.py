@@ -277,6 +277,7 @@ def test_bars_of_pairs_are_held_on_every_seed(
     made = {
         "cross-entropy": [value(36.5), value(change.get("prior", 36.5))],
         "rloo": [value(38.0, 0.0, 5.1, 61.0), tuned],
+        "mixer, references of vine alone": [value(36.0), value(36.0)],  # a control, which has no bar
     }
     rows = rows_of(done_of({"name": "pairs"}, made))
     monkeypatch.setattr(type(rows[0]), "tests", {0: 0.001, 1: change.get("p", 0.01)})
