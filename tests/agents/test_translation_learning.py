@@ -39,12 +39,12 @@ AGENTS: dict[str, dict[str, Any]] = {
     "actor-critic": {**CRITIC, "collect": "episodes"},
     "ppo": {**CRITIC, "n_steps": 14, "n_epochs": 2, "minibatch_size": 1800},
     "rloo": {**GROUPS},
-    # Divided by each group's deviation, as is its default, grpo gains some 10 points here, and that not surely.
-    "grpo": {**GROUPS, "epochs": 2, "scale": "none", "length": "none"},
+    "grpo": {**GROUPS, "epochs": 2, "learning_rate": 0.001},  # which gets sure too soon at twice that
     "mrt": {**GROUPS},
     "mixer": {"anneal": 0.5, "delta": 2},
 }
-LONGER = {"reinforce, self-critical": 240_000}  # half of them for the likeliest translations
+# Self-critical spends half of them on the likeliest translations; a token of ppo's takes most time.
+OTHERWISE = {"reinforce, self-critical": 240_000, "grpo": 240_000, "ppo": 90_000}
 
 
 class Constant:
@@ -100,11 +100,11 @@ def gain(name: str, prior: tuple[str, float], steps: int, **options: Any) -> flo
 @pytest.mark.parametrize("name", list(AGENTS))
 def test_bleu_raises_exact_match(name: str, prior: tuple[str, float]) -> None:
     assert 0.2 < prior[1] < 0.5  # it can translate some, and has much to learn
-    assert gain(name, prior, LONGER.get(name, STEPS)) >= 10
+    assert gain(name, prior, OTHERWISE.get(name, STEPS)) >= 10
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if name != "mixer"])  # which reads references
 def test_a_constant_reward_does_not(name: str, prior: tuple[str, float]) -> None:
     # What learns from differences within a group, or to the greedy translation, finds none and stays.
     learned = "critic_hidden" in AGENTS[name] and "baseline" not in AGENTS[name]
-    assert gain(name, prior, 24_000 if learned else 6_000, reward=Constant()) < 3
+    assert gain(name, prior, 12_000 if learned else 6_000, reward=Constant()) < 3
