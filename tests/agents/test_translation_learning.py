@@ -42,9 +42,14 @@ AGENTS: dict[str, dict[str, Any]] = {
     "grpo": {**GROUPS, "epochs": 2, "learning_rate": 0.001},  # which gets sure too soon at twice that
     "mrt": {**GROUPS},
     "mixer": {"anneal": 0.5, "delta": 2},
+    "vine": {},
 }
-# Self-critical spends half of them on the likeliest translations; a token of ppo's takes most time.
-OTHERWISE = {"reinforce, self-critical": 240_000, "grpo": 240_000, "ppo": 90_000}
+# Self-critical spends half of them on the likeliest translations; a token of ppo's takes most time, vine's least.
+OTHERWISE = {"reinforce, self-critical": 240_000, "grpo": 240_000, "ppo": 90_000, "vine": 240_000}
+ROWS_OF = {
+    "ppo": ROWS // 2,
+    "vine": ROWS // 4,
+}  # ppo does two sentences or so in each, vine compares words, not sentences
 
 
 class Constant:
@@ -89,7 +94,7 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
 def gain(name: str, prior: tuple[str, float], steps: int, **options: Any) -> float:
     """Points of exact match that an agent adds to the prior's."""
     run, before = prior
-    rows = ROWS // 2 if name == "ppo" else ROWS  # which does two sentences or so in each row
+    rows = ROWS_OF.get(name, ROWS)
     config = FORM | COMMON | AGENTS[name] | {"init": run}
     agent = make_agent(name.partition(",")[0], env(rows, **options), **config).learn(steps)
     points = 100 * (exact(agent) - before)
