@@ -40,20 +40,31 @@ class Loop:
     folder: Path
 
     def run(self) -> dict[str, Any]:
-        """Of each round and of dpo on the same comparisons: what `gauge` says, and the comparisons asked so far."""
+        """What `gauge` says, and the comparisons asked so far: of each round; of `first`, round 1's reward model
+        with the KL of the last, which tells what of a rise is of the KL alone; of dpo on all comparisons.
+        """
         found, policy, saved = [], None, None
         with Store.create(self.folder / "taste.db") as store:
             for number in range(1, self.settings.rounds + 1):
                 self._ask(store, policy, saved, number)
                 saved = self._fit(store, number)
-                budget, mode = self.settings.budget(number), self.settings.mode
-                reward = {"name": "preference", "path": str(self._model(number)), "mode": mode}
-                policy = self._tune(reward, number, budget)
+                budget = self.settings.budget(number)
+                policy = self._tune(self._reward(number), number, budget)
                 told = {"comparisons": store.counts()["judgements"], "budget": budget}
                 found.append(self.gauge(policy, saved) | told)
         assert saved is not None
-        straight = self.gauge(self._dpo(), saved) | {"comparisons": found[-1]["comparisons"]}
-        return {"rounds": found, "dpo": straight}
+        told = {"comparisons": found[0]["comparisons"], "budget": budget}
+        first = self._tune(self._reward(1), self.settings.rounds + 1, budget)
+        straight = {"comparisons": found[-1]["comparisons"]}
+        return {
+            "rounds": found,
+            "first": self.gauge(first, load_reward_model(self._model(1))) | told,
+            "dpo": self.gauge(self._dpo(), saved) | straight,
+        }
+
+    def _reward(self, number: int) -> dict[str, Any]:
+        """The reward that a round's model makes."""
+        return {"name": "preference", "path": str(self._model(number)), "mode": self.settings.mode}
 
     def _ask(self, store: Store, policy: Agent | None, saved: Saved | None, number: int) -> None:
         """New clips, pairs of them, and the teacher's answers, into the store."""

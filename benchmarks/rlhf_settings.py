@@ -57,8 +57,8 @@ class Settings:
     taste: weights of terms of `rl-tuner`; temperature: of the teacher, in units of the taste; clips: written in each
     round, by the prior in the first and then by the last round's policy; pairs: asked about in each round, of which
     there are as many; strategy: how they are chosen once there is a reward model; model: its configuration; kl_target:
-    KL to the prior in nats a step that no policy may pass, of which each round may spend an even share more than the
-    one before; steps: environment steps of one tuning; beta: of dpo; compositions: measured of each policy.
+    KL to the prior in nats a step that no policy may pass, of which each round may spend twice as much as the one
+    before; steps: environment steps of one tuning; beta: of dpo; compositions: measured of each policy.
     """
 
     taste: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(TASTE))
@@ -74,8 +74,8 @@ class Settings:
             "weight_decay": 3.0,
         }
     )
-    kl_target: float = 0.3
-    steps: int = 120_000
+    kl_target: float = 0.2
+    steps: int = 160_000
     tuning: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(TUNING))
     beta: float = 0.1
     compositions: int = 2048
@@ -92,7 +92,7 @@ class Settings:
 
     def budget(self, number: int) -> float:
         """KL a step that the policy of a round may have, counted from 1."""
-        return self.kl_target * number / self.rounds
+        return self.kl_target * 2.0 ** (number - self.rounds)
 
 
 @dataclasses.dataclass(frozen=True)

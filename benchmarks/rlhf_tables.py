@@ -17,7 +17,7 @@ MEASURES = (
     ("gold", "gold reward", 1, 1),
     ("preferred", "preferred to the prior, %", 1, 100),
     ("proxy", "proxy, above the prior", 2, 1),
-    ("budget", "KL allowed", 1, 1),
+    ("budget", "KL allowed", 2, 1),
     ("kl", "KL to the prior a step", 3, 1),
     ("log_p", "log p a step", 3, 1),
     ("distinct", "distinct, %", 1, 100),
@@ -50,6 +50,8 @@ def policies_of(done: Sequence[Done], rounds: int) -> dict[str, dict[int, Value]
     made: dict[str, dict[int, Value]] = {"prior": values_of(done, "untuned")}
     for number in range(rounds):
         made[f"round {number + 1}"] = {seed: value["rounds"][number] for seed, value in learned.items()}
+    again = {seed: value["first"] for seed, value in learned.items() if "first" in value}  # not in older data
+    made["round 1's reward model, the last round's KL"] = again
     made["dpo, the same comparisons"] = {seed: value["dpo"] for seed, value in learned.items()}
     return made | {"rules alone, the gold reward": values_of(done, "by_rules")}
 

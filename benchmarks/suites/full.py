@@ -17,7 +17,7 @@ MINUTES: dict[str, float] = {
     "over-optimisation": 3.7,
     "rl-tuner": 58,
     "preferences": 26,
-    "rlhf": 22,
+    "rlhf": 35,
     "translation": 67,
 }
 
