@@ -18,7 +18,7 @@ MINUTES: dict[str, float] = {
     "rl-tuner": 58,
     "preferences": 26,
     "rlhf": 35,
-    "translation": 67,
+    "translation": 108,
 }
 
 FULL = Plan("full", tuple(name for name in (*SUITES, "speed") if name != "full"))
