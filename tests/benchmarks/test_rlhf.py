@@ -341,6 +341,16 @@ def test_what_reaches_every_bar_misses_none(tmp_path: Path) -> None:
     assert found[0].rows[3][2:4] == ("600 ± 0", "90.0 ± 0.0")
 
 
+def test_data_that_lacks_the_control_makes_the_tables(tmp_path: Path) -> None:
+    done = done_of()
+    for d in done:
+        if "first" in d.value:
+            del d.value["first"]
+    found = tables(done, tmp_path)[0]
+    assert found.rows[3][1] == "3"
+    assert found.rows[4][:3] == ("round 1's reward model, the last round's KL", "0", "-")
+
+
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
