@@ -59,7 +59,7 @@ def tuned(
 ) -> dict[str, Any]:
     """Tune a prior by one method; what is measured of it beside the prior, and how many groups told nothing."""
     prior: str = prior_in(folder, world, learned, {}, seed)["path"]
-    steps: int = (tune | own)["steps"]
+    steps: int = own["steps"] if "steps" in own else tune["steps"]
     own = {name: value for name, value in own.items() if name != "steps"}
     config = _fitting(agent, tune["config"]) | own | learned["network"]
     config |= {"recurrent": True, "seed": seed} | ({"kl_coef": KL} if kept else {})
