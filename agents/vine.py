@@ -160,11 +160,17 @@ class Vine(KeepingAgent):
         self.set_learning_rate(self.config.learning_rate * left)
         trail, log_policy = self.play(collector)
         rollout, rng = trail.rollout, np.random.default_rng([self.env_seed, 1])
+        self.refuse_no_numbers([float(log_policy[rollout.valid].max())])
         step, row = np.nonzero(branch_points(log_policy, rollout.valid, self.config.points, rng))
         where = (step, row)
         tried = tried_actions(log_policy[where], rollout.actions[where], self.config.actions)
         allowed = np.take_along_axis(log_policy[where], tried, axis=1) > MASKED / 2
         values, steps = branch_returns(self, trail, where, tried, allowed, rng)
+        if not np.isfinite(values).all():
+            raise DescantError(
+                f"The environment's reward is not finite after step {self.num_timesteps}, where actions are tried: "
+                "mend the environment. The last checkpoint is as it was."
+            )
         record = self.update(rollout, log_policy, where, tried, values)
         self.num_timesteps += rollout.steps + steps
         return record

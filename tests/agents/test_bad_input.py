@@ -45,7 +45,8 @@ PLANNERS = {
     "policy-iteration",
     "exact-kl",
 }  # they ask the task's model, not the environment
-LEARNERS = sorted(set(TRAINED) - PLANNERS - COMPARED - {"sb3/maskable-ppo"})
+OWN = {"vine"}  # it copies states of descant's environments, and has such a test of its own
+LEARNERS = sorted(set(TRAINED) - PLANNERS - COMPARED - OWN - {"sb3/maskable-ppo"})
 
 
 class Poisoned(gymnasium.Env[Any, Any]):

@@ -327,6 +327,21 @@ def test_a_kl_to_the_prior_is_in_the_loss_and_the_entropy(kl_coef: float) -> Non
     torch.testing.assert_close(found, torch.cat([g.ravel() for g in exact]), atol=1e-7, rtol=1e-6)
 
 
+@pytest.mark.parametrize("tried_only", [False, True])
+def test_a_reward_that_is_no_number_is_refused(tried_only: bool) -> None:
+    class Poisoned(Sequence):
+        def __call__(self, state: Any, action: Any, next_state: Any) -> Any:
+            poison = len(action) != 4 if tried_only else True
+            return np.full(len(action), np.nan if poison else 0.1)
+
+    env = gymnasium.make_vec("descant/Translation-v0", num_envs=4, size=40, max_words=8, reward=Poisoned())
+    agent: Any = make_agent("vine", env, **GRU)
+    before = {k: v.clone() for k, v in agent.networks["policy"].state_dict().items()}
+    with pytest.raises(DescantError, match=r"not finite.*mend the environment"):
+        agent.learn(1000)
+    assert same(before, agent.networks["policy"].state_dict())
+
+
 def test_where_nothing_is_unsure_nothing_is_learned() -> None:
     agent: Any = make_agent("vine", TaskVectorEnv(Echo(), 4), hidden=(8,))
     with torch.no_grad():
