@@ -24,7 +24,7 @@ from descant.errors import DescantError
 from descant.keeping import KeepingAgent, KeepingConfig
 from descant.neural import rollout_record, valid_parts
 from descant.policies.categorical import chosen, entropy, masked_log_softmax, sample
-from descant.policies.making import make_network
+from descant.policies.making import make_policy
 from descant.policies.networks import Network
 from descant.rollouts import Act, Collector, Rollout
 from descant.shells import TaskVectorEnv, group_size
@@ -123,12 +123,8 @@ class GroupAgent(KeepingAgent):
 
     def build(self) -> dict[str, Network]:
         """The policy alone: the group is the baseline."""
-        config, actions = self.config, int(self.action_space.n)
-        form = (config.hidden, config.recurrent, config.trunk)
-        network = make_network(self.observation_space, {"policy": actions}, *form)
-        if config.precision == "bfloat16" and not network.cached:
-            raise DescantError("precision bfloat16 is for networks that translate: leave it float32.")
-        return {"policy": network}
+        c, actions = self.config, int(self.action_space.n)
+        return make_policy(self.observation_space, actions, c.hidden, c.recurrent, c.trunk, c.precision)
 
     @abstractmethod
     def credit(self, returns: Floats) -> tuple[Floats, Bools]:

@@ -26,7 +26,7 @@ from descant.errors import DescantError
 from descant.keeping import KeepingAgent, KeepingConfig
 from descant.neural import rollout_record, valid_parts
 from descant.policies.categorical import MASKED, entropy, masked_log_softmax, sample
-from descant.policies.making import make_network
+from descant.policies.making import make_policy
 from descant.policies.networks import Network
 from descant.rollouts import Collector, Rollout
 from descant.shells import TaskVectorEnv
@@ -140,12 +140,8 @@ class Vine(KeepingAgent):
 
     def build(self) -> dict[str, Network]:
         """The policy alone."""
-        config, actions = self.config, int(self.action_space.n)
-        form = (config.hidden, config.recurrent, config.trunk)
-        network = make_network(self.observation_space, {"policy": actions}, *form)
-        if config.precision == "bfloat16" and not network.cached:
-            raise DescantError("precision bfloat16 is for networks that translate: leave it float32.")
-        return {"policy": network}
+        c, actions = self.config, int(self.action_space.n)
+        return make_policy(self.observation_space, actions, c.hidden, c.recurrent, c.trunk, c.precision)
 
     def choose(self, log_probs: Tensor) -> Ints:
         """What is played, int[N], from log-probabilities float[N, A]."""

@@ -21,23 +21,28 @@ ALONE: Settings = {
 MIXED, VINE, AGAIN = "rloo, bleu and chrf", "vine, bleu and chrf", "mixer, references of vine alone"
 # BLEU of drawn translations is got most easily by shorter ones; chrF, which wants recall, holds the length.
 LONG_ENOUGH: Settings = {"name": "sum", "rewards": ["bleu", {"name": "chrf", "weight": 0.12}]}
-EVENLY: Settings = {"name": "sum", "rewards": ["bleu", {"name": "chrf", "weight": 0.5}]}
-SURELY: Settings = {
+LONGER: Settings = {"name": "sum", "rewards": ["bleu", {"name": "chrf", "weight": 0.5}]}
+OF_VINE: Settings = {
     "num_envs": 64, "points": 6, "actions": 3, "xent_coef": 0.05, "learning_rate": 8e-5, "steps": 3_400_000,
 }  # fmt: skip
-# Agents are compared by tests/agents/test_translation_learning.py, on a prior that BLEU can teach; these are ways to go
-# wrong, and controls.
 # As many references as VINE mixes in, by steps as long, and nothing else.
-SAME: Settings = {"xent": 1.0, "anneal": 0.0, "num_envs": 64, "learning_rate": 8e-5, "steps": 440_000}
+OF_REFERENCES: Settings = {
+    "xent": 1.0,
+    "anneal": 0.0,
+    "num_envs": 64,
+    "learning_rate": 8e-5,
+    "steps": 440_000,
+}
 # What is tuned, and how: agent, its own options (and `steps`, if not the world's), reward. Steps of vine are many and
-# cheap: a translation, and what is played on from some of its words.
+# cheap: a translation, and what is played on from some of its words. Agents are compared by
+# tests/agents/test_translation_learning.py, on a prior that BLEU can teach; these are ways to go wrong, and controls.
 METHODS: dict[str, tuple[str, Settings, Any]] = {
     "rloo": ("rloo", {}, "bleu"),
     MIXED: ("rloo", {"xent_coef": 0.3}, LONG_ENOUGH),
     "mixer": ("mixer", {}, "bleu"),
     "vine": ("vine", {"num_envs": 64, "steps": 600_000}, "bleu"),
-    VINE: ("vine", SURELY, EVENLY),
-    AGAIN: ("mixer", SAME, "bleu"),
+    VINE: ("vine", OF_VINE, LONGER),
+    AGAIN: ("mixer", OF_REFERENCES, "bleu"),
     "mixer, cross-entropy alone": ("mixer", {"xent": 1.0, "anneal": 0.0}, "bleu"),
     "mixer, constant reward": ("mixer", {}, CONSTANT),
     "reinforce, no baseline, constant reward": ("reinforce", ALONE, CONSTANT),

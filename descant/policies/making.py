@@ -41,12 +41,27 @@ def make_network(
     return Network(space, heads, hidden, recurrent, trunk, activation)
 
 
+def make_policy(
+    space: spaces.Space[Any],
+    actions: int,
+    hidden: Sequence[int],
+    recurrent: bool,
+    trunk: str,
+    precision: str,
+) -> dict[str, Network]:
+    """A policy alone, by name; DescantError where its gradient steps can't be of that precision."""
+    network = make_network(space, {"policy": actions}, hidden, recurrent, trunk)
+    if precision == "bfloat16" and not network.cached:
+        raise DescantError("precision bfloat16 is for networks that translate: leave it float32.")
+    return {"policy": network}
+
+
 def refuse_sentences(space: spaces.Space[Any], agent: str) -> None:
     """DescantError where the space is of sentences to translate, for agents whose networks don't."""
     if sentence_shape(space) is not None:
         raise DescantError(
-            f"{agent} has no network that translates: take reinforce, actor-critic, ppo, rloo, grpo, mixer, mrt, em or "
-            "bc, with recurrent and trunk gru or transformer."
+            f"{agent} has no network that translates: take reinforce, actor-critic, ppo, rloo, grpo, mixer, mrt, vine, "
+            "em or bc, with recurrent and trunk gru or transformer."
         )
 
 

@@ -299,9 +299,8 @@ def _taken(value: Tensor, rows: Tensor, filled: int) -> Tensor:
     if value.dim() < 4:
         return value[rows]
     count = int(rows.sum()) if rows.dtype is torch.bool else len(rows)
-    room = value.new_zeros(
-        count, *value.shape[1:]
-    )  # rows that are less far look at what is not there, with no weight
+    # Zeros, not whatever is there: rows that are less far look at it, with no weight, and 0 times NaN is NaN.
+    room = value.new_zeros(count, *value.shape[1:])
     room[:, :, :filled] = value[rows, :, :filled]
     return room
 
