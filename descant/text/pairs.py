@@ -117,7 +117,7 @@ def make_pairs(
     if wrong and not skip:
         kind, side = faults[wrong[0]] or ("", 0)
         raise DescantError(
-            f"{text.place(wrong[0], side)}: {kind}. Mend the line, or skip such pairs (skip=True)."
+            f"{text.place(wrong[0], side)}: {kind}. Mend the line, or leave such pairs out (--set skip=true)."
         )
     kept = [i for i, fault in enumerate(faults) if not fault]
     if not kept:

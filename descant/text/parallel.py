@@ -68,7 +68,7 @@ def read_pairs(
         kind, words = faults[wrong] or ("", "")
         if not skip:
             raise DescantError(
-                f"{paths[wrong]}:{number}: {words}. Mend the line, or skip such pairs (skip=True)."
+                f"{paths[wrong]}:{number}: {words}. Mend the line, or leave such pairs out (--set skip=true)."
             )
         skipped[kind] += 1
     if not kept:
