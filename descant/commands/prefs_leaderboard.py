@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from descant.commands.output import print_json
-from descant.preferences.leaderboard import leaderboard
+from descant.preferences.leaderboard import chosen_judgements, leaderboard
 from descant.preferences.store import Store
 
 
@@ -18,13 +18,16 @@ class Leaderboard:
     """Rate the sources of clips by what annotators preferred: Bradley-Terry, with 95 % intervals.
 
     A rating is in logits: one that is higher by 1 is preferred in 73 % of pairs. Ties and both bad are half a win each
-    way; skips, and pairs of one source's clips, are left out.
+    way; skips, and pairs of one source's clips, are left out. So are pairs that a reward model chose (--strategy
+    uncertainty and others): they are not what the sources usually write.
 
     Example: descant prefs leaderboard taste.db
     """
 
     store: Annotated[Path, tyro.conf.Positional]
     """A store with judgements."""
+    chosen: bool = False
+    """Count pairs that a reward model chose, too."""
     seed: int = 0
     """Seed of the intervals."""
     json: bool = False
@@ -33,10 +36,15 @@ class Leaderboard:
     def run(self) -> int:
         """Print a table, or JSON."""
         with Store(self.store) as store:
-            rows = leaderboard(store, self.seed)
+            rows = leaderboard(store, self.seed, self.chosen)
+            left_out = 0 if self.chosen else chosen_judgements(store)
         if self.json:
             print_json([row.as_json() for row in rows])
             return 0
+        if left_out:
+            print(
+                f"Left out: {left_out} judgements of pairs that a reward model chose; --chosen counts them."
+            )
         if not rows:
             print("No judgement compares clips of different sources yet.")
             return 0

@@ -62,22 +62,29 @@ class Meetings:
         return for_a + np.bincount(self.b[self.share == 1 - share], minlength=n)
 
 
-def leaderboard(store: Store, seed: int = 0) -> list[Standing]:
+def leaderboard(store: Store, seed: int = 0, chosen: bool = False) -> list[Standing]:
     """The sources whose clips met those of others, best first. Ties and both bad are half a win each way.
 
     A pair that was judged more than once, by others or repeated, is one unit of the bootstrap: 500 resamples.
+    Pairs that were chosen by what reward models say of them count only if `chosen`: of a policy that raised a model's
+    score, those clips are taken that the model thinks no better than another source's, and they lose.
     """
-    return rated(meetings(store), seed)
+    return rated(meetings(store, chosen), seed)
 
 
-def meetings(store: Store) -> Meetings:
+def chosen_judgements(store: Store) -> int:
+    """How many judgements of two sources' clips `leaderboard` leaves out, since reward models chose the pair."""
+    return len(meetings(store, chosen=True).a) - len(meetings(store).a)
+
+
+def meetings(store: Store, chosen: bool = False) -> Meetings:
     """What the standing judgements say of sources."""
     sources = {clip.hash: clip.source for clip in store.clips()}
-    pairs = {pair.uuid: pair for pair in store.pairs()}
+    pairs = {pair.uuid: pair for pair in store.pairs() if chosen or pair.model_hash is None}
     met = [
         (pairs[j.pair].repeats or j.pair, sources[pairs[j.pair].a], sources[pairs[j.pair].b], j.choice)
         for j in store.standing()
-        if j.choice != "skip" and sources[pairs[j.pair].a] != sources[pairs[j.pair].b]
+        if j.choice != "skip" and j.pair in pairs and sources[pairs[j.pair].a] != sources[pairs[j.pair].b]
     ]
     names = tuple(sorted({name for _, *both, _ in met for name in both}))
     units = {unit: row for row, unit in enumerate(dict.fromkeys(unit for unit, *_ in met))}

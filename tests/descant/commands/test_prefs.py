@@ -131,6 +131,11 @@ def test_scores_of_a_model_choose_pairs(
     asked(capsys, "pairs", str(store), "--n", "2", "--repeat", "0", *told)
     with Store(store) as opened:
         assert [(p.strategy, p.model_hash) for p in opened.pairs()][-2:] == [("information", "m1")] * 2
+    asked(capsys, "label", str(store), "--teacher", "tying", "--tie-within", "99")
+    for more, ties in ([], 15), (["--chosen"], 17):  # what a model chose is left out of ratings
+        assert [row["ties"] for row in asked(capsys, "leaderboard", str(store), *more)] == [ties] * 2
+    assert main(["prefs", "leaderboard", str(store)]) == 0
+    assert "Left out: 2 judgements" in capsys.readouterr().out
     assert "no --scores" in refused(capsys, "pairs", str(store), *told[2:])
     for wrong in ("[]", '{"scores": {}}', '{"scores": 1}', "{"):
         (tmp_path / "scores.json").write_text(wrong)

@@ -11,6 +11,7 @@ from descant.preferences.leaderboard import (
     VIRTUAL,
     Meetings,
     bradley_terry,
+    chosen_judgements,
     connected,
     leaderboard,
     meetings,
@@ -106,3 +107,24 @@ def test_choices_are_counted_for_sources(tmp_path: Path) -> None:
     assert (two.wins, two.losses, two.ties) == (2, 1, 2)
     assert two.rating == pytest.approx(np.log((3 + 0.5) / (2 + 0.5)) / 2)
     assert two.as_json()["elo"] == pytest.approx(1500 + 400 * two.rating / np.log(10))
+
+
+def test_pairs_that_a_model_chose_are_left_out_unless_asked_for(tmp_path: Path) -> None:
+    with Store.create(tmp_path / "a.db") as store:
+        clips = [melody(0, "one"), melody(1, "two"), melody(2, "one")]
+        for clip in clips:
+            store.add_clip(clip)
+        drawn = pair_of(*clips[:2])
+        chosen = [pair_of(*clips[:2], model_hash="abc"), pair_of(clips[0], clips[2], model_hash="abc")]
+        for pair in (drawn, *chosen):
+            store.add_pair(pair)
+        for pair in chosen:
+            store.judge(judged(pair, choice="b"))
+        assert leaderboard(store) == []
+        store.judge(judged(drawn, choice="a"))
+        assert [(row.source, row.wins, row.losses) for row in leaderboard(store)] == [
+            ("one", 1, 0),
+            ("two", 0, 1),
+        ]
+        assert [(row.wins, row.losses) for row in leaderboard(store, chosen=True)] == [(1, 1), (1, 1)]
+        assert chosen_judgements(store) == 1
