@@ -19,7 +19,7 @@ from descant.text import bleu, chrf
 from descant.text.grammar import generate
 from descant.text.matches import NOTHING, begin, extend, make_references, positions
 
-from .speed import Row
+from .speed_rows import Row
 
 SENTENCES = 512
 WORDS = 8000

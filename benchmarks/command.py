@@ -56,7 +56,7 @@ class Bench:
     """
 
     suite: Annotated[str, tyro.conf.Positional] = "quick"
-    """speed, a name that descant list shows, a YAML or Python file with a suite of yours, or module:attr."""
+    """A name that descant list shows, a YAML or Python file with a suite of yours, or module:attr."""
     out: Path | None = None
     """Results folder; by default results/SUITE."""
     workers: int = 2
@@ -91,12 +91,8 @@ class Bench:
 
     def run(self) -> int:
         """Run the suite."""
-        if self.suite == "speed":
-            self._options(("imitation",))
-            return self._speed()
         if self.suite not in suites.names() and ":" not in self.suite and not is_file(self.suite):
-            known = [*suites.names(), "speed"]
-            raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, known)}")
+            raise DescantError(f"Unknown suite {self.suite!r}.{did_you_mean(self.suite, suites.names())}")
         at_least(1, workers=self.workers, seeds=self.seeds)
         executor = Executor(self.executor, self.address)
         check_executor(executor)
@@ -146,18 +142,18 @@ class Bench:
             except DescantError as error:
                 print(f"{name:<20} can't be run: {error}")
                 continue
-            known += [part.minutes] if part and part.minutes is not None else []
-            print(f"{name:<20} {part.text() if part else 'made anew each time, not timed'}")
+            known += [part.minutes] if part.minutes is not None else []
+            print(f"{name:<20} {part.text()}")
         print(
             f"{len(plan.parts)} parts; the {len(known)} that were timed take about "
             f"{sum(known) / self.workers:.0f} min with {self.workers} workers"
         )
         return 0
 
-    def _outlook(self, name: str, out: Path) -> Outlook | None:
+    def _outlook(self, name: str, out: Path) -> Outlook:
         from .outlooks import outlook
 
-        return None if name == "speed" else outlook(suites.get(name), out, self.seeds)
+        return outlook(suites.get(name), out, self.seeds)
 
     def _upload(self, name: str, code: int) -> int:
         from descant.runs.wandb_uploads import upload
@@ -174,18 +170,6 @@ class Bench:
                 f"{self.suite} takes no --{name}: leave it out, or run descant bench {TAKES[name]}."
             )
         return told
-
-    def _speed(self) -> int:
-        from .speed import measure, print_speed
-
-        rows = measure(self.imitation)
-        if self.imitation is None:
-            print(
-                "reward models are not compared with imitation's: name a python that has it, --imitation",
-                file=sys.stderr,
-            )
-        print_json([dataclasses.asdict(row) for row in rows]) if self.json else print_speed(rows)
-        return 0 if all(row.met for row in rows) else 1
 
     def _study(self, study: Study, executor: Executor) -> int:
         if self.only:
@@ -257,7 +241,7 @@ class Bench:
 def _with_suites(told: str) -> str:
     """The description of a command with the names of all suites, plug-ins' too, before its examples."""
     before, example, after = told.partition("    Example:")
-    return f"{before}    Suites: {', '.join([*suites.names(), 'speed'])}.\n\n{example}{after}"
+    return f"{before}    Suites: {', '.join(suites.names())}.\n\n{example}{after}"
 
 
 Bench.__doc__ = _with_suites(Bench.__doc__ or "")
@@ -339,6 +323,7 @@ def _told(tables: list[Table], as_data: bool) -> int:
 def _again(bench: Bench, name: str) -> str:
     seeds = "" if bench.seeds is None else f" --seeds {bench.seeds}"
     prior = "" if bench.prior is None else f" --prior {bench.prior}"
+    prior += "" if bench.imitation is None else f" --imitation {bench.imitation}"
     prior += "" if bench.data is None else f" --data {bench.data}"
     prior += "" if bench.only is None else f" --only '{bench.only}'"
     prior += "" if bench.executor == "local" else f" --executor {bench.executor}"

@@ -1,8 +1,8 @@
 """How fast reward models are fitted, beside `imitation`'s preference trainer on the same network, data and batches.
 
 `imitation` needs an older Gymnasium, so it has an environment of its own, whose python the user names; without one
-there are no rows. Both fit a sum over 16 steps of a network of two layers of 64 to 512 comparisons, 32 at a time, with
-Adam; each side has a process of one thread, a pass to warm up, and then the median of three; seconds are the
+the rows have no ratio. Both fit a sum over 16 steps of a network of two layers of 64 to 512 comparisons, 32 at a time,
+with Adam; each side has a process of one thread, a pass to warm up, and then the median of three; seconds are the
 processor's. An ensemble's models count as one on either side: its rate is that of comparisons seen by all five.
 """
 
@@ -25,10 +25,12 @@ from descant.reward_models.fitting import descend
 from descant.reward_models.models import Config, make_model
 from descant.reward_models.stacked import Items
 
-from .speed import Row
+from .speed_rows import Row
 
 STEPS, WIDTH, PAIRS, BATCH, EPOCHS, ROUNDS = 16, 7, 512, 32, 1, 3
 ENSEMBLES = (1, 5)
+MISSING = "no python that has imitation was given (--imitation)"
+INSTALL = "give that of an environment with pip install imitation==1.0.1."
 THEIRS = """
 import json, sys, time
 import gymnasium, numpy, torch
@@ -63,17 +65,30 @@ print(json.dumps(rates[1:]))
 """
 
 
-def measure(python: Path | None) -> list[Row]:
-    """A row for one network and one for five, if the python of an environment with `imitation` is given."""
-    return [] if python is None else [row(models, python) for models in ENSEMBLES]
+def measure(python: str | None) -> list[Row]:
+    """A row for one network and one for five; a ratio if the python of an environment with `imitation` is given."""
+    return [row(models, python) for models in ENSEMBLES]
 
 
-def row(models: int, python: Path) -> Row:
+def row(models: int, python: str | None) -> Row:
     """Comparisons a second over imitation's, the processor's."""
-    theirs, own = median(of_imitation(python, models)), median(ours(models))
-    what = "one network" if models == 1 else f"an ensemble of {models}"
+    title = f"reward models / imitation, {'one network' if models == 1 else f'an ensemble of {models}'}"
+    own = median(ours(models))
+    if python is None:
+        return Row(title, None, "x", bar=10.0, detail=f"{own:,.0f} comparisons/s; {MISSING}")
+    theirs = median(of_imitation(python, models))
     detail = f"{own:,.0f} against {theirs:,.0f} comparisons/s"
-    return Row(f"reward models / imitation, {what}", own / theirs, "x", bar=10.0, detail=detail)
+    return Row(title, own / theirs, "x", bar=10.0, detail=detail, sides=(own, theirs))
+
+
+def given(python: Path) -> str:
+    """The path, if it is a python that has `imitation`; else DescantError."""
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('imitation') is None)"
+    try:
+        subprocess.run([str(python), "-c", code], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise DescantError(f"{python} is no python that has imitation: {INSTALL}") from error
+    return str(python.absolute())
 
 
 def comparisons() -> Comparisons:
@@ -101,18 +116,17 @@ def ours(models: int) -> list[float]:
     return rates[1:]
 
 
-def of_imitation(python: Path, models: int) -> list[float]:
+def of_imitation(python: str, models: int) -> list[float]:
     """The same of imitation's trainer; DescantError where that python has none."""
     numbers = [STEPS, WIDTH, PAIRS, BATCH, EPOCHS, ROUNDS, models]
     try:
         done = subprocess.run(
-            [str(python), "-c", THEIRS, *map(str, numbers)], capture_output=True, text=True, check=True
+            [python, "-c", THEIRS, *map(str, numbers)], capture_output=True, text=True, check=True
         )
         rates: Any = json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
         said = getattr(error, "stderr", None) or str(error)
         raise DescantError(
-            f"{python} can't run imitation's trainer ({said.strip().splitlines()[-1]}): give the python of an "
-            "environment with pip install imitation==1.0.1."
+            f"{python} can't run imitation's trainer ({said.strip().splitlines()[-1]}): {INSTALL}"
         ) from error
     return [float(rate) for rate in rates]

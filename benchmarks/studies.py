@@ -37,7 +37,7 @@ class Table:
 class Study:
     """`jobs(seeds)` says what to run, `tables(done, out)` what came of it; pictures are left in `out`.
 
-    `options` names what else `jobs` can be told, which the user may leave out.
+    `options` names what else `jobs` can be told, which the user may leave out. Jobs that are timed run `alone`.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Study:
     tables: Callable[[list[Done], Path], list[Table]]
     seeds: int = 10
     options: tuple[str, ...] = ()
+    alone: bool = False
 
 
 def run_study(
@@ -57,7 +58,7 @@ def run_study(
 ) -> list[Table]:
     """Run what is not done yet; the tables, also written to out/NAME.md and out/NAME.json, with raw.jsonl.gz."""
     jobs = study.jobs(range(study.seeds if seeds is None else seeds), **options)
-    done = run_jobs(jobs, out, workers, executor)
+    done = run_jobs(jobs, out, 1 if study.alone else workers, executor)
     raw.write_jobs(study.name, done, out / raw.NAME)
     return write_tables(study, done, out)
 

@@ -25,7 +25,8 @@ from gymnasium.vector import AutoresetMode
 from descant.makers import make_agent
 
 from .cartpole import SameStepCartPole
-from .speed import Row
+from .speed_rows import Row, as_data
+from .studies import Table
 
 ENVS = ("CartPole-v1", "descant/Counterpoint-v0")
 NUM_ENVS = 16
@@ -107,9 +108,10 @@ SETTINGS = (
 Train = Callable[[int], int]  # trains on for so many environment steps or a few more; how many it made
 
 
-def measure() -> list[Row]:
-    """Every row: two ratios of each setting and environment, and three parts of our time."""
-    return [row for setting in SETTINGS for env in ENVS for row in compare(setting, env)]
+def measure(setting: str, env: str) -> list[Row]:
+    """The rows of a setting, by its name, and an environment: two ratios, and three parts of our time."""
+    (found,) = (each for each in SETTINGS if each.name == setting)
+    return compare(found, env)
 
 
 def compare(setting: Setting, env: str) -> list[Row]:
@@ -124,7 +126,9 @@ def compare(setting: Setting, env: str) -> list[Row]:
         ratio = median(speeds[0] / speeds[i] for speeds in rounds)
         own, other = (median(speeds[k] for speeds in rounds) for k in (0, i))
         detail = f"{own:,.0f} against {other:,.0f} steps/s"
-        rows.append(Row(f"{title}: ours / {setting.algorithm}, {name}", ratio, "x", detail=detail))
+        rows.append(
+            Row(f"{title}: ours / {setting.algorithm}, {name}", ratio, "x", detail=detail, sides=(own, other))
+        )
     return rows + parts(title, agent, paces[0])
 
 
@@ -253,4 +257,32 @@ def parts(title: str, agent: Any, steps: int) -> list[Row]:
     return [
         Row(f"{title}: {part}", 1e6 * s / made, "us/step", detail=f"{s / total:.0%} of the time")
         for part, s in seconds.items()
+    ]
+
+
+def training_tables(trained: list[list[Row]]) -> list[Table]:
+    """Speeds of both sides, and where our time goes, of what `measure` found; none where that is nothing."""
+    if not trained:
+        return []
+    speeds, shares = [], []
+    for rows in trained:
+        (agent, env), said = (
+            rows[0].name.split(": ")[0].split(", "),
+            [row.name.split(": ")[1] for row in rows],
+        )
+        ratios, times = rows[:2], rows[2:]
+        algorithm = said[0].removeprefix("ours / ").split(",")[0]
+        steps = [ratios[0].sides[0], *(row.sides[1] for row in ratios)]
+        own, dummy_steps, bridge_steps = (f"{each:,.0f}" for each in steps)
+        factors = [f"{row.value:.2f}" for row in ratios]
+        speeds.append((f"`{agent}`", env, own, algorithm, dummy_steps, bridge_steps, *factors))
+        shares.append((f"`{agent}`", env, *(f"{row.value:.1f} ({row.detail.split()[0]})" for row in times)))
+    columns = ("agent", "environment")
+    data = [as_data(rows) for rows in trained]
+    beside = ("ours", "SB3's", "DummyVecEnv", "bridge", "ours / DummyVecEnv", "ours / bridge")
+    return [
+        Table("speed: training, steps a second", (*columns, *beside), tuple(speeds), data),
+        Table(
+            "speed: where our time goes, us a step", (*columns, "env", "act", "update"), tuple(shares), None
+        ),
     ]

@@ -28,7 +28,7 @@ from descant.text.decoding import Writer
 from descant.text.examples import Examples
 from descant.text.vocabularies import BOS, EOS, PAD
 
-from .speed import Row
+from .speed_rows import Row
 
 WORDS = 8000
 LENGTHS = (6, 30)
@@ -66,11 +66,11 @@ def rows(speeds: dict[str, list[float]]) -> list[Row]:
     for k, (doing, bar) in enumerate((("trained", 1.0), ("written", 2.0))):
         title = f"translation, transformer / Marian, {doing}"
         if "marian" not in speeds:
-            found.append(Row(title, float("nan"), "x", detail=MISSING))
+            found.append(Row(title, None, "x", bar=bar, detail=MISSING))
             continue
         ours, theirs = speeds["transformer"][k], speeds["marian"][k]
         detail = f"{ours:,.0f} against {theirs:,.0f} tokens/s"
-        found.append(Row(title, ours / theirs, "x", bar=bar, detail=detail))
+        found.append(Row(title, ours / theirs, "x", bar=bar, detail=detail, sides=(ours, theirs)))
     return found
 
 

@@ -88,6 +88,7 @@ SUITES = {
     "preferences": "descant.benchmarks.preferences:PREFERENCES",
     "rlhf": "descant.benchmarks.rlhf:RLHF",
     "translation": "descant.benchmarks.translation:TRANSLATION",
+    "speed": "descant.benchmarks.speed:SPEED",
 }
 
 

@@ -20,8 +20,8 @@ from descant.registry import suites
 
 
 def test_it_has_every_benchmark_once() -> None:
-    assert set(FULL.parts) == {*SUITES, "speed"} - {"full"}
-    assert len(FULL.parts) == len(SUITES)
+    assert set(FULL.parts) == {*SUITES} - {"full"}
+    assert len(FULL.parts) == len(SUITES) - 1
     assert set(MINUTES) <= set(FULL.parts)
 
 
@@ -32,14 +32,13 @@ def test_a_dry_run_tells_the_time_of_each_part_and_of_the_whole(
         raise DescantError("no corpus")
 
     classic = replace(suites.get("classic"), name="preferences", jobs=broken)
-    found = {name: suites.get(name) for name in FULL.parts if name != "speed"} | {"preferences": classic}
+    found = {name: suites.get(name) for name in FULL.parts} | {"preferences": classic}
     monkeypatch.setattr(suites, "get", lambda name: found.get(name, FULL))
     assert main(["bench", "full", "--dry-run", "--workers", "4", "--out", str(tmp_path)]) == 0
     *rows, last = capsys.readouterr().out.splitlines()
     told = {row.split()[0]: " ".join(row.split()[1:]) for row in rows}
     assert list(told) == list(FULL.parts)
     assert told["classic"] == "160 of 160 jobs left, 28 min of one core"
-    assert told["speed"] == "made anew each time, not timed"
     assert told["preferences"] == "can't be run: no corpus"
     total = sum(minutes for name, minutes in MINUTES.items() if name != "preferences")
     assert f"about {total / 4:.0f} min with 4 workers" in last

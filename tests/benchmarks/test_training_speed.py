@@ -10,6 +10,7 @@ import pytest
 
 import descant.benchmarks.training_speed as speed
 from descant.benchmarks.cartpole import SameStepCartPole
+from descant.benchmarks.speed_rows import Row
 from descant.benchmarks.training_speed import SETTINGS, Setting, Spent
 from descant.makers import make_agent
 
@@ -45,7 +46,7 @@ def test_both_sides_of_dqn_update_as_often() -> None:
 def test_rows_have_ratios_and_parts(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "pace", lambda train, chunk, warm_up: chunk)
     monkeypatch.setattr(speed, "ROUNDS", 1)
-    rows = speed.compare(setting, speed.ENVS[1])
+    rows = speed.measure(setting.name, speed.ENVS[1])
     title = f"{setting.name}, Counterpoint-v0: "
     assert [row.name.removeprefix(title) for row in rows] == [
         f"ours / {setting.algorithm}, DummyVecEnv",
@@ -67,8 +68,24 @@ def test_a_ratio_is_ours_over_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "ROUNDS", 3)
     monkeypatch.setattr(speed, "parts", lambda *_: [])
     dummy, bridge = speed.compare(PLAIN[0], speed.ENVS[0])
-    assert (dummy.value, dummy.detail) == (3.0, "600 against 200 steps/s")
+    assert (dummy.value, dummy.detail, dummy.sides) == (3.0, "600 against 200 steps/s", (600.0, 200.0))
     assert (bridge.value, bridge.detail) == (2.0, "600 against 300 steps/s")
+
+
+def test_tables_have_a_line_for_each_training() -> None:
+    rows = [
+        Row(f"dqn MLP, X: ours / DQN, {way}", v, "x", sides=(6000.0, o))
+        for way, v, o in (("D", 3, 2e3), ("b", 2, 3e3))
+    ]
+    rows += [
+        Row(f"dqn MLP, X: {part}", 1.25, "us/step", detail="25% of the time")
+        for part in ("env", "act", "update")
+    ]
+    speeds, shares = speed.training_tables([rows])
+    assert speeds.rows == (("`dqn MLP`", "X", "6,000", "DQN", "2,000", "3,000", "3.00", "2.00"),)
+    assert shares.rows == (("`dqn MLP`", "X", *["1.2 (25%)"] * 3),)
+    assert len(speeds.columns) == 8
+    assert speed.training_tables([]) == []
 
 
 def test_a_pace_is_whole_chunks_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
