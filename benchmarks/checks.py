@@ -33,12 +33,13 @@ def impossible(suite: Suite) -> list[str]:
     if suite.env != SCORED:
         wrong.append(f"a suite is scored on {SCORED}, not on {suite.env}: write a study for it")
         return wrong + [line for entry in suite.entries for line in _without_env(entry)]
-    wrong += _of_options(suite)
+    unmade = _of_options(suite)
+    wrong += unmade
     seen: list[Entry] = []
     for name, entry in zip(names_of(suite), suite.entries, strict=True):
         repeated = [f"{entry.agent} stands there twice with the same settings"] if entry in seen else []
         seen.append(entry)
-        found = repeated or _without_env(entry) or ([] if wrong else _on_env(suite, entry))
+        found = repeated or _without_env(entry) or ([] if unmade else _on_env(suite, entry))
         wrong += [f"{name}: {line}" for line in found]
     return wrong
 

@@ -15,6 +15,7 @@ from descant.files import write_atomically
 from descant.registry import agents, suites
 
 from .specs import Entry, Suite, names_of
+from .suite_files import is_file, load_suite
 
 SEEDS = (100, 101, 102)  # for tuning: those of reports are 0 and up
 SCALED = ("learning_rate", "ent_coef", "kl_coef")  # from a fifth of what they are to five times as much
@@ -39,7 +40,7 @@ class Sweep:
     sweep: Annotated[Literal["sweep"], tyro.conf.Positional]
     """The word sweep."""
     suite: Annotated[str, tyro.conf.Positional]
-    """The suite whose environment, budget and settings to begin from."""
+    """The suite, or a file with one of yours, whose environment, budget and settings to begin from."""
     agent: str | None = None
     """Which of its agents; by default the first that learns."""
     method: Literal["bayes", "random", "grid"] = "random"
@@ -58,9 +59,10 @@ class Sweep:
 
 
 def suite_of(name: str) -> Suite:
-    """The suite; DescantError for a study, which has no runs to be swept over."""
+    """The suite, by its name or in a file; DescantError for a study, which has no runs to be swept over."""
     known = [known for known in suites.names() if isinstance(suites.get(known), Suite)]
-    found = suites.get(name) if name in suites.names() or ":" in name else None
+    known_name = name in suites.names() or ":" in name
+    found = load_suite(name) if is_file(name) else suites.get(name) if known_name else None
     if not isinstance(found, Suite):
         raise DescantError(f"{name!r} is no suite to sweep over.{did_you_mean(name, known)}")
     return found

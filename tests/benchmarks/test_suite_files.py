@@ -129,6 +129,14 @@ def test_what_an_agent_has_against_the_environment_is_found_before_it_runs() -> 
     assert impossible(TINY) == impossible(QUICK) == []
     for entry in (BROKEN, Entry("reinforce", 10, {"num_envs": 0}), Entry("psi", 10, {"prior": "task"})):
         assert len(impossible(replace(TINY, entries=(entry,)))) == 1
+    entries = (
+        Entry("reinforce", 10, {"num_envs": 0}),
+        Entry("exact", 5),
+        Entry("mixer", 10),
+        Entry("mixer", 9),
+    )
+    said = impossible(replace(TINY, entries=entries))
+    assert [line.partition(":")[0] for line in said] == ["reinforce", "exact", "mixer 1", "mixer 2"]
     (elsewhere,) = impossible(replace(TINY, env="descant/Melody-v0"))
     assert "write a study" in elsewhere
 

@@ -99,3 +99,12 @@ def test_agents_that_a_suite_has_twice_are_told_apart() -> None:
     assert entry_of(twice, "reinforce 2").total_timesteps == 2
     texts = [sweep_yaml(twice, entry) for entry in twice.entries]
     assert all(a != b for a, b in itertools.pairwise(texts))
+
+
+def test_a_suite_of_ones_own_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "env: descant/Counterpoint-v0\nentries: [{agent: reinforce, total_timesteps: 64}]\n"
+    )
+    out = tmp_path / "sweep.yaml"
+    assert main(["bench", "sweep", str(tmp_path / "mine.yaml"), "--out", str(out)]) == 0
+    assert "--total-timesteps" in yaml.safe_load(out.read_text())["command"]
