@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import time
 from pathlib import Path
@@ -32,7 +34,8 @@ def seconds(workers: int) -> float:
         train_options={"pool": 16},
         seeds=tuple(range(RUNS)),
     )
-    with tempfile.TemporaryDirectory() as folder:
+    quiet = contextlib.redirect_stderr(io.StringIO())  # of the runs' progress
+    with tempfile.TemporaryDirectory() as folder, quiet:
         begin = time.perf_counter()
         trained = train_all(runs_of(suite), Path(folder), workers)
         took = time.perf_counter() - begin
