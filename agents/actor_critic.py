@@ -195,15 +195,15 @@ class ActorCritic(OnPolicy):
         now = self.acting_log_probs(rollout) if self.control.on else None
         priced, log_prior, kept = self.keep(rollout, now)
         mine = parallel.own_steps(rollout)
-        told = Answered(mine, self.known, c.temperature)
+        told = Answered(mine, self.known, c.temperature, self.device)
         with torch.no_grad():
             log_probs = told.log_probs(networks["target_policy"])
             following = np.zeros(mine.valid.shape)
             worth = expected_values(log_probs, told.values(networks["target_critic"]))
-            following[mine.valid] = worth.numpy()
+            following[mine.valid] = worth.cpu().numpy()
         lambda_ = 1.0 if c.critic_target == "monte-carlo" else c.gae_lambda
         goal_of = goals(parallel.own_steps(priced), following, c.gamma, lambda_)[mine.valid]
-        goal = torch.as_tensor(goal_of).to(worth.dtype)
+        goal = torch.as_tensor(goal_of).to(worth)
         for _ in range(c.critic_updates):
             error = critic_error(told.values(networks["critic"]), log_probs, told.actions, goal, c.q_spread)
             share, means = parallel.share_and_means(len(goal), {"value_loss": float(error.detach())})
@@ -223,7 +223,7 @@ class ActorCritic(OnPolicy):
         policy = actor_error(log_probs, advantages)
         loss = policy - ent_coef * spread
         if self.control.in_loss and log_prior is not None:
-            prior = torch.as_tensor(log_prior[told.rollout.valid]).to(log_probs.dtype)
+            prior = torch.as_tensor(log_prior[told.rollout.valid]).to(log_probs.detach())
             loss = loss + self.control.coef * kl_loss(log_probs, prior).mean()
         means = {"policy_loss": float(policy.detach()), "entropy": float(spread.detach())}
         share, means = parallel.share_and_means(len(told.actions), means)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from descant import parallel
 from descant.agent import Environment, Parts
+from descant.devices import DeviceConfig
 from descant.errors import DescantError
 from descant.neural import NeuralAgent, under, valid_parts
 from descant.policies.categorical import MASKED, chosen, masked_log_softmax, sample
@@ -48,7 +49,7 @@ SORTED = 32  # batches of translations within which those of a length go togethe
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DeviceConfig):
     """What can be chosen of behaviour cloning."""
 
     num_envs: int = 64
@@ -90,8 +91,6 @@ class Config:
     trunk: Literal["lstm", "transformer", "gru"] = "lstm"
     """What remembers: an LSTM of the last width, or a Transformer of a layer for each width after the first; on
     descant/Translation-v0 an encoder and a decoder, transformer or gru."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where a network that translates is trained."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Numbers that a network that translates is trained with; bfloat16 pays on CUDA, and on processors with AMX."""
     seed: int = 0
@@ -118,12 +117,10 @@ class Config:
             )
         if self.lr_schedule == "inverse-sqrt" and not self.warmup:
             raise DescantError("lr_schedule inverse-sqrt falls from the end of warmup: pass warmup.")
-        if self.device not in ("cpu", "cuda") or self.precision not in ("float32", "bfloat16"):
-            raise DescantError("device must be cpu or cuda, and precision float32 or bfloat16.")
-        if (self.device, self.precision) != ("cpu", "float32") and self.trunk == "lstm":
-            raise DescantError(
-                "device cuda and precision bfloat16 are for networks that translate: trunk gru or transformer."
-            )
+        if self.precision not in ("float32", "bfloat16"):
+            raise DescantError(f"precision must be float32 or bfloat16, not {self.precision!r}.")
+        if self.precision == "bfloat16" and self.trunk == "lstm":
+            raise DescantError("precision bfloat16 is for networks that translate: trunk gru or transformer.")
         if self.episodes < 2:
             raise DescantError(f"episodes must be 2 or more, one to hold out, not {self.episodes}.")
         if not 0 <= self.scheduled_sampling <= 1:
@@ -170,21 +167,17 @@ class BC(NeuralAgent):
         self.look: Callable[[], dict[str, float]] | None = None  # what else is to be logged of an epoch
         self._shown: Rollout | Examples | None = None
         self._heldout: Rollout | Examples | None = None
-        if env is not None and config.device == "cuda" and not torch.cuda.is_available():
-            raise DescantError("There is no CUDA on this machine: pass device cpu.")
         if env is not None and not config.data:
-            self.teacher = make_teacher(config.teacher, env)
+            self.teacher = make_teacher(config.teacher, env, self.config.device)
 
     def build(self) -> dict[str, Network]:
         """The policy alone."""
         config, actions = self.config, int(self.action_space.n)
         form = (config.hidden, config.recurrent, config.trunk)
         network = make_network(self.observation_space, {"policy": actions}, *form, dropout=config.dropout)
-        if not network.cached and (config.device, config.precision) != ("cpu", "float32"):
-            raise DescantError(
-                "device cuda and precision bfloat16 are for networks that translate: pass recurrent."
-            )
-        return {"policy": network.to(config.device if torch.cuda.is_available() else "cpu")}
+        if not network.cached and config.precision == "bfloat16":
+            raise DescantError("precision bfloat16 is for networks that translate: pass recurrent.")
+        return {"policy": network}
 
     def shown(self, collector: Collector) -> Rollout | Examples:
         """All demonstrations, in an order that follows from the seed; gathered when first asked for."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from descant.agent import Environment, Parts
+from descant.devices import DeviceConfig
 from descant.errors import DescantError
 from descant.neural import NeuralAgent, rollout_record, under, valid_parts
 from descant.policies.categorical import masked_log_softmax
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DeviceConfig):
     """What can be chosen of DAgger."""
 
     num_envs: int = 64
@@ -87,7 +88,7 @@ class Dagger(NeuralAgent):
         self.data: Rollout | None = None
         self.labels: Floats = np.zeros((0, 0, 0))  # [T, N, A] along the data
         if env is not None:
-            self.teacher = make_teacher(config.teacher, env)
+            self.teacher = make_teacher(config.teacher, env, self.config.device)
 
     def build(self) -> dict[str, Network]:
         """The policy alone."""

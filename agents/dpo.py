@@ -20,6 +20,7 @@ from torch import Tensor
 
 from descant.agent import Environment, Parts
 from descant.control import Control, ControlConfig
+from descant.devices import DeviceConfig
 from descant.errors import DescantError
 from descant.neural import NeuralAgent, under, valid_parts
 from descant.penalties import held
@@ -42,7 +43,7 @@ MEASURED = 256  # comparisons that pass through the network at once where there 
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DeviceConfig):
     """What can be chosen of DPO."""
 
     comparisons: str = ""
@@ -144,7 +145,7 @@ class DPO(NeuralAgent):
                 "Agent 'dpo' needs a prior: set prior to the run that wrote what was compared."
             )
         if self.env is not None:
-            self.prior = make_prior(self.config.prior, self.env)
+            self.prior = make_prior(self.config.prior, self.env, self.config.device)
         other = getattr(self.prior, "networks", {}).get("policy")
         if other is not None:
             form = {

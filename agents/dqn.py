@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from descant.buffers import Batch, ReplayBuffer
+from descant.devices import DeviceConfig
 from descant.errors import DescantError
 from descant.neural import pick
 from descant.policies.categorical import MASKED, chosen
@@ -38,7 +39,7 @@ LEARNED = ("observations", "actions", "weights")  # columns that an update needs
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DeviceConfig):
     """What can be chosen of DQN."""
 
     num_envs: int = 16
@@ -216,10 +217,10 @@ class DQN(ReplayAgent):
         while len(drawn):
             part, drawn = np.split(drawn, [self.still * config.batch_size])
             if len(part) < len(buffer):
-                columns = tensors(buffer.take(part))
+                columns = tensors(buffer.take(part), self.device)
                 yield from self._approach(columns, self.goals(columns))
             else:  # sooner done for all there are than for some of them twice
-                columns, picked = tensors(buffer.everything()), torch.from_numpy(part)
+                columns, picked = tensors(buffer.everything(), self.device), torch.from_numpy(part)
                 learned = pick({name: columns[name] for name in LEARNED}, picked)
                 yield from self._approach(learned, self.goals(columns)[picked])
 
@@ -232,10 +233,11 @@ class DQN(ReplayAgent):
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step towards the targets of a batch; priorities follow its errors."""
         assert isinstance(self.buffer, ReplayBuffer)
-        columns = tensors(batch)
+        columns = tensors(batch, self.device)
         columns["goals"] = self.goals(columns)
         losses, values = self.approach(columns)
-        self.buffer.update_priorities(batch.indices, (columns["goals"] - values).numpy().astype(np.float64))
+        errors = (columns["goals"] - values).cpu().numpy()
+        self.buffer.update_priorities(batch.indices, errors.astype(np.float64))
         return losses
 
     @cached_property

@@ -18,6 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from descant.agent import Environment, Parts
+from descant.devices import DeviceConfig
 from descant.errors import DescantError
 from descant.neural import NeuralAgent, rollout_record, under, valid_parts
 from descant.penalties import load_policy
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DeviceConfig):
     """What can be chosen of EM."""
 
     num_envs: int = 256

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from descant.buffers import Batch, ReplayBuffer
+from descant.devices import DeviceConfig
 from descant.errors import DescantError
 from descant.policies.categorical import MASKED, chosen, masked_log_softmax, sample
 from descant.policies.encoders import to_tensor
@@ -28,7 +29,7 @@ from .dqn import epsilon_greedy, next_values, td_target
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DeviceConfig):
     """What can be chosen of fitted Q iteration. `total_timesteps` is the size of the data set."""
 
     num_envs: int = 16
@@ -97,7 +98,7 @@ class FittedQ(ReplayAgent):
     ) -> tuple[Tensor, Any]:
         """Log-probabilities float[N, A] of the greedy policy."""
         with torch.inference_mode():
-            values = self.networks["policy"](to_tensor(observation))["q"]
+            values = self.networks["policy"](to_tensor(observation))["q"].cpu()
             if masks is not None:
                 values = values.masked_fill(~torch.as_tensor(masks), MASKED)
             return epsilon_greedy(values, 0.0), None
@@ -128,7 +129,7 @@ class FittedQ(ReplayAgent):
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step of the regression."""
-        columns = tensors(batch)
+        columns = tensors(batch, self.device)
         with torch.no_grad():
             valued = self.networks["target_policy"](columns["next_observations"])["q"]
             following = next_values(valued, valued, columns["next_masks"], double=False)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from descant.buffers import Batch
+from descant.devices import DeviceConfig
 from descant.errors import DescantError
 from descant.policies.categorical import chosen, entropy, masked_log_softmax
 from descant.policies.making import refuse_sentences
@@ -30,7 +31,7 @@ from .dqn import q_loss, td_target
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DeviceConfig):
     """What can be chosen of the off-policy actor-critic."""
 
     num_envs: int = 16
@@ -114,7 +115,7 @@ class OffPolicyAC(ReplayAgent):
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step of actor and critic on a batch."""
-        columns, networks = tensors(batch), self.networks
+        columns, networks = tensors(batch, self.device), self.networks
         if self.config.lr_schedule == "linear":
             self.set_learning_rate(self.config.learning_rate * self.left)
         with torch.no_grad():

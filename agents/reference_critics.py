@@ -19,6 +19,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from descant.devices import CPU, moved
 from descant.errors import DescantError
 from descant.policies.categorical import MASKED, chosen, masked_log_softmax, probabilities
 from descant.policies.encoders import to_tensor
@@ -63,7 +64,13 @@ def follow(networks: Mapping[str, Network], tau: float) -> None:
 class Answered:
     """A rollout of whole episodes with its references: what the policy saw, and what the critic sees of it."""
 
-    def __init__(self, rollout: Rollout, references: References, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        rollout: Rollout,
+        references: References,
+        temperature: float = 1.0,
+        device: torch.device = CPU,
+    ) -> None:
         self.rollout = rollout
         self.temperature = temperature
         answers = references.of({key: part[0] for key, part in rollout.observations.items()})
@@ -71,8 +78,9 @@ class Answered:
         self.seen = to_tensor(rollout.observations)
         self.answered = to_tensor(rollout.observations | {"source": told})
         self.valid = torch.as_tensor(rollout.valid)
-        self.actions = torch.as_tensor(rollout.actions)[self.valid]
-        self.masks = None if rollout.masks is None else torch.as_tensor(rollout.masks)[self.valid]
+        self.actions = moved(torch.as_tensor(rollout.actions)[self.valid], device)
+        masks = None if rollout.masks is None else torch.as_tensor(rollout.masks)[self.valid]
+        self.masks = moved(masks, device)
 
     def log_probs(self, policy: Any) -> Tensor:
         """Of a policy at the steps that happened, float[K, A]."""

@@ -238,7 +238,7 @@ class Reinforce(KeepingAgent):
                     (to_tensor(rollout.observations), torch.as_tensor(rollout.starts)), 1
                 )
                 values = self.networks["critic"].outputs(seen, starts)["value"][..., 0]
-                baseline = parallel.gather(values, 1).numpy().astype(np.float64)
+                baseline = parallel.gather(values, 1).cpu().numpy().astype(np.float64)
         elif self.config.baseline == "mean":
             count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
             mean = (returns * valid).sum(axis=1, keepdims=True) / count

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from descant.buffers import Batch
+from descant.devices import DeviceConfig, moved
 from descant.errors import DescantError
 from descant.policies.categorical import MASKED, chosen
 from descant.policies.encoders import to_tensor
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class SoftConfig:
+class SoftConfig(DeviceConfig):
     """What can be chosen of all three."""
 
     prior: str = ""
@@ -121,7 +122,7 @@ class SoftQ(ReplayAgent):
         return self.with_targets({"policy": network})
 
     def _set_prior(self, env: Any) -> None:
-        self.prior = make_prior(self.config.prior, env)
+        self.prior = make_prior(self.config.prior, env, self.config.device)
         if self._prior_remembers and not self.config.recurrent:
             raise DescantError(
                 "A recurrent prior does not fit replay of single steps: set recurrent, or train a prior without "
@@ -214,11 +215,11 @@ class SoftQ(ReplayAgent):
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step towards the targets of a batch."""
-        columns = tensors(batch)
+        columns = tensors(batch, self.device)
         if self.config.lr_schedule == "linear":
             self.set_learning_rate(self.config.learning_rate * self.left)
-        log_prior = self.log_prior(batch.observations, batch.masks)
-        next_prior = self.log_prior(batch.next_observations, batch.next_masks)
+        log_prior = moved(self.log_prior(batch.observations, batch.masks), self.device)
+        next_prior = moved(self.log_prior(batch.next_observations, batch.next_masks), self.device)
         with torch.no_grad():
             following = self.values(self.networks["target_policy"], batch.next_observations, next_prior)
             following = following.masked_fill(~columns["next_masks"], MASKED)

@@ -30,13 +30,13 @@ class Teacher(Protocol):
         ...
 
 
-def make_teacher(spec: str, env: Any) -> Teacher:
+def make_teacher(spec: str, env: Any, device: str | None = None) -> Teacher:
     """The teacher "exact", or the agent of a run or checkpoint, which must fit the environment."""
     if spec == "exact":
         return ExactTeacher(env)
     from descant.priors import make_prior
 
-    return AgentTeacher(make_prior(spec, env))
+    return AgentTeacher(make_prior(spec, env, device))
 
 
 class AgentTeacher:

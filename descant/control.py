@@ -94,7 +94,7 @@ class Control:
     def prior(self) -> Prior:
         """The frozen policy to stay near."""
         if self._prior is None:
-            self._prior = make_prior(self.config.prior, self.env)
+            self._prior = make_prior(self.config.prior, self.env, getattr(self.config, "device", None))
         return self._prior
 
     @prior.setter
@@ -189,7 +189,7 @@ def _log_probs(network: Network, rollout: Rollout) -> Floats:
     with torch.inference_mode():
         heads, _ = network.sequence(to_tensor(rollout.observations), torch.as_tensor(rollout.starts))
         masks = None if rollout.masks is None else torch.as_tensor(rollout.masks)
-        found: Floats = masked_log_softmax(heads["policy"], masks).numpy().astype(np.float64)
+        found: Floats = masked_log_softmax(heads["policy"].cpu(), masks).numpy().astype(np.float64)
     return found
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from descant import parallel
 from descant.agent import Environment, Parts
 from descant.control import Control, ControlConfig, cooled, policy_log_probs
+from descant.devices import DeviceConfig
 from descant.errors import DescantError
 from descant.neural import NeuralAgent, under
 from descant.penalties import Penalty, PenaltyConfig, load_policy
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class KeepingConfig(PenaltyConfig, ControlConfig):
+class KeepingConfig(DeviceConfig, PenaltyConfig, ControlConfig):
     """What can be chosen of every policy-gradient agent to keep what was learned."""
 
     xent_coef: float = 0.0
@@ -51,6 +52,7 @@ class KeepingAgent(NeuralAgent):
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
+        config = self.config  # whose device is one that is there
         fresh = spaces is None  # and not from a checkpoint, which has weights of its own
         if fresh and config.init:
             load_policy(self.networks["policy"], config.init)

@@ -27,8 +27,11 @@ def make_agent(name: str, env: Any, **config: Any) -> Agent:
     return made
 
 
-def load_agent(path: str | Path, env: Any = None) -> Agent:
-    """The agent of a run folder or a checkpoint; with `env` it can go on learning there."""
+def load_agent(path: str | Path, env: Any = None, device: str | None = None) -> Agent:
+    """The agent of a run folder or a checkpoint; with `env` it can go on learning there.
+
+    Its networks are put on `device`, cpu or cuda; by default where they were trained, if this machine has that.
+    """
     from descant.agent import as_vector_env
     from descant.runs.checkpoints import load_checkpoint
     from descant.runs.folders import find_checkpoint
@@ -39,7 +42,13 @@ def load_agent(path: str | Path, env: Any = None) -> Agent:
         raise DescantError(f"{path} holds no agent: give the folder of a run, or of an agent's checkpoint.")
     rows = checkpoint.manifest["config"].get("num_envs", 1)  # where `env` is an id
     vector_env = None if env is None else as_vector_env(env, rows)
-    loaded: Agent = agents.get(name).from_checkpoint(checkpoint, vector_env)
+    kind = agents.get(name)
+    if device is not None and hasattr(kind.Config, "device"):
+        from descant.devices import check_device
+
+        check_device(device)
+        checkpoint.manifest["config"]["device"] = device
+    loaded: Agent = kind.from_checkpoint(checkpoint, vector_env)
     return loaded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from abc import abstractmethod
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from descant import parallel
 from descant.agent import Agent, Callback, Environment, Parts
+from descant.devices import at_hand, device_for, moved
 from descant.errors import DescantError
 from descant.optimizers import Adam
 from descant.policies.categorical import masked_log_softmax, sample
@@ -49,19 +51,28 @@ class NeuralAgent(Agent):
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
+        self.device = self._device(new=spaces is None)
         torch.set_num_threads(int(os.environ.get("DESCANT_THREADS", "1")))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.networks = self.build()
+            self.networks = {name: network.to(self.device) for name, network in self.build().items()}
         self.optimizers = self.make_optimizers()
         self.collector = None if env is None else Collector(env)
         self.iteration = 0
         self.env_seed = 0
         self.generator = torch.Generator()
 
+    def _device(self, new: bool) -> torch.device:
+        """Where the networks are; those of a checkpoint on the processor where there is no CUDA."""
+        wanted = getattr(self.config, "device", "cpu")
+        found = wanted if new else at_hand(wanted)
+        if found != wanted:
+            self.config = dataclasses.replace(self.config, device=found)
+        return device_for(found)
+
     @abstractmethod
     def build(self) -> dict[str, Network]:
-        """The networks by name, "policy" among them."""
+        """The networks by name, "policy" among them; they are moved to the agent's device."""
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """One Adam over all networks."""
@@ -283,8 +294,9 @@ def valid_parts(
     `columns` are arrays [T, N, ...]; "masks" (None where there are none) and "actions" are added. `order` permutes
     the valid steps (int[steps]); `size` is that of a part. Where a network is recurrent, all steps are one part. Of
     every part each rank has its share: some of its steps, or of its rows where a network is recurrent, maybe none.
+    All are where the networks are.
     """
-    valid = torch.as_tensor(rollout.valid)
+    valid, device = torch.as_tensor(rollout.valid), networks["policy"].device
     tensors = {name: torch.as_tensor(np.asarray(column)) for name, column in columns.items()}
     tensors["actions"] = torch.as_tensor(rollout.actions)
     if rollout.masks is not None:
@@ -300,14 +312,13 @@ def valid_parts(
             observations = pick(observations, (slice(None), rows))
             starts, valid = starts[:, rows], valid[:, rows]
         heads = {n: net.valid_outputs(observations, starts, valid) for n, net in networks.items()}
-        device = next(iter(networks["policy"].parameters())).device
-        yield {name: tensor[valid].to(device) for name, tensor in tensors.items()}, heads
+        yield moved({name: tensor[valid] for name, tensor in tensors.items()}, device), heads
         return
     steps = valid.reshape(-1).nonzero()[:, 0]
     steps = steps if order is None else steps[order]
     # One gather of everything in order, then parts are views: cheaper than a gather a part.
-    seen = pick(flatten_time(observations), steps)
-    flat = {name: flatten_time(tensor)[steps] for name, tensor in tensors.items()}
+    seen = moved(pick(flatten_time(observations), steps), device)
+    flat = moved({name: flatten_time(tensor)[steps] for name, tensor in tensors.items()}, device)
     for begin in range(0, len(steps), size):
         mine = parallel.share_of(min(size, len(steps) - begin))
         part = slice(begin + mine.start, begin + mine.stop)

@@ -332,7 +332,10 @@ def row_parts(
             state = batch.states.get(name)
             own = None if state is None else (state[0][:, rows], state[1][:, rows])
             heads[name] = network.valid_outputs(_rows(seen, (slice(None), rows)), starts[:, rows], mine, own)
-        yield {name: tensor[:, rows][mine] for name, tensor in tensors.items()}, heads
+        yield (
+            networks["policy"].here({name: tensor[:, rows][mine] for name, tensor in tensors.items()}),
+            heads,
+        )
 
 
 def _next_of(cut: Ints, values: Floats, last: Floats) -> Floats:
@@ -347,7 +350,7 @@ def _gathered(mine: Floats, axis: int) -> Floats:
 
 
 def _value(heads: dict[str, Tensor]) -> Floats:
-    found: Floats = heads["value"][..., 0].numpy().astype(np.float64)
+    found: Floats = heads["value"][..., 0].cpu().numpy().astype(np.float64)
     return found
 
 

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from descant.devices import check_device
 from descant.errors import DescantError
 
 LAUNCHED = ("RANK", "WORLD_SIZE")  # what a launcher says to each process
@@ -105,8 +106,7 @@ def joined(device: str = "cpu") -> Iterator[Ranks]:
 
 
 def _take_gpu(found: Ranks) -> None:
-    if not torch.cuda.is_available():
-        raise DescantError("There is no CUDA on this machine: leave out --device cuda.")
+    check_device("cuda")
     if found.local >= torch.cuda.device_count():
         raise DescantError(
             f"This machine has {torch.cuda.device_count()} GPUs and rank {found.rank} would be its number "

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from descant.devices import moved
 from descant.errors import DescantError
 from descant.policies.categorical import masked_log_softmax
 from descant.policies.encoders import to_tensor
@@ -97,7 +98,7 @@ def states_of(
     """Log-probabilities float[A] with gradients of states drawn from a rollout; whole rows of a recurrent network."""
     observations = to_tensor(rollout.observations)
     valid = torch.as_tensor(rollout.valid)
-    masks = None if rollout.masks is None else torch.as_tensor(rollout.masks)
+    masks = None if rollout.masks is None else network.here(torch.as_tensor(rollout.masks))
     if network.recurrent:
         starts = torch.as_tensor(rollout.starts)
         for row in torch.randperm(valid.shape[1], generator=generator).tolist():
@@ -145,9 +146,9 @@ class Penalty:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `tensors` gave."""
         starts = {n.removeprefix("start."): v for n, v in tensors.items() if n.startswith("start.")}
-        self.start = starts or self.start
+        self.start = moved(starts, self.network.device) or self.start
         fisher = {n.removeprefix("fisher."): v for n, v in tensors.items() if n.startswith("fisher.")}
-        self.fisher = fisher or None
+        self.fisher = moved(fisher, self.network.device) or None
 
 
 def load_policy(network: Network, path: Any) -> None:

@@ -48,8 +48,10 @@ class TaskPrior:
         return masked - np.logaddexp.reduce(masked, axis=1, keepdims=True)
 
 
-def make_prior(spec: Any, env: Any) -> Prior:
+def make_prior(spec: Any, env: Any, device: str | None = None) -> Prior:
     """A prior from "uniform", "task" (the environment's own), a run or checkpoint, or an object that is one.
+
+    The networks of a run are put on `device`; by default where they were trained, if that is there.
 
     Raises DescantError where the environment has none or the checkpoint was trained on other spaces.
     """
@@ -65,7 +67,7 @@ def make_prior(spec: Any, env: Any) -> Prior:
         return TaskPrior(task)
     from descant.makers import load_agent
 
-    agent = load_agent(spec)
+    agent = load_agent(spec, device=device)
     fits = (agent.observation_space, agent.action_space)
     if fits != (env.single_observation_space, env.single_action_space):
         raise DescantError(

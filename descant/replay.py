@@ -13,6 +13,7 @@ from torch import Tensor
 
 from descant.agent import Environment, Parts
 from descant.buffers import Batch, ReplayBuffer
+from descant.devices import CPU, moved
 from descant.errors import DescantError
 from descant.kl import meter
 from descant.neural import TERMS_EVERY, NeuralAgent, under
@@ -175,7 +176,8 @@ class ReplayAgent(NeuralAgent):
         if isinstance(buffer, ReplayBuffer):
             yield from map(self.update, buffer.batches(rng, size, count, beta))
         else:
-            yield from (self.update_sequences(buffer.sample(rng, size, beta)) for _ in range(count))
+            for _ in range(count):
+                yield self.update_sequences(buffer.sample(rng, size, beta).to(self.device))
 
     def extra_record(self) -> dict[str, float]:
         """What else there is to log."""
@@ -226,11 +228,9 @@ class ReplayAgent(NeuralAgent):
     ) -> tuple[dict[str, Tensor], Any]:
         """Heads of a network for one step, and the states after it: by network, where there is memory."""
         network = self.networks[name]
-        if not network.recurrent:
-            return network(to_tensor(observation)), state
-        state = {} if state is None else state
-        heads, own = network.step(to_tensor(observation), torch.as_tensor(starts), state.get(name))
-        return heads, {**state, name: own}
+        own = None if state is None else state.get(name)
+        heads, own = network.step(to_tensor(observation), torch.as_tensor(starts), own)
+        return heads, state if own is None else {**({} if state is None else state), name: own}
 
     def ask_prior(self, observation: Any, masks: Bools, state: Any) -> Tensor:
         """Log-probabilities float32[n, A] of the prior, about -1e9 where masked, `state` as `memory` has it."""
@@ -340,11 +340,12 @@ def _stacked(observations: list[Any]) -> Any:
     return np.stack(observations)
 
 
-def tensors(batch: Batch) -> dict[str, Any]:
-    """The batch for a network: float32 where it was float64."""
+def tensors(batch: Batch, device: torch.device = CPU) -> dict[str, Any]:
+    """The batch for a network on a device: float32 where it was float64."""
     floats = {n: torch.as_tensor(getattr(batch, n)).float() for n in ("rewards", "discounts", "weights")}
     names = ("observations", "masks", "actions", "next_observations", "next_masks", "terminated")
-    return floats | {name: to_tensor(getattr(batch, name)) for name in names}
+    found: dict[str, Any] = moved(floats | {name: to_tensor(getattr(batch, name)) for name in names}, device)
+    return found
 
 
 def check_replay(config: Any) -> None:

@@ -9,6 +9,7 @@ learned from.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from descant.buffers import SHARE, Shapes, available, columns_of, leaves
+from descant.devices import moved
 from descant.errors import DescantError
 from descant.policies.encoders import to_tensor
 from descant.policies.networks import Network
@@ -53,6 +55,11 @@ class SequenceBatch:
     ]  # [M, ...]: masks, next_masks, actions, rewards, discounts, terminated, weights
     log_prior: Tensor | None  # float32[M, A], about -1e9 where masked
     next_prior: Tensor | None
+
+    def to(self, device: torch.device) -> SequenceBatch:
+        """The same on a device."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return SequenceBatch(**moved(fields, device))
 
     def through(self, network: Network, name: str) -> dict[str, Tensor]:
         """All heads of a network along the chunks, float[(T + 1) * B, width] each, from the state kept for `name`."""
@@ -269,7 +276,7 @@ class SequenceBuffer:
 
 def flat_state(state: Any, name: str = "") -> dict[str, Any]:
     """Its arrays [N, *, *] by name, such as "policy.0"."""
-    return {key: value.movedim(1, 0).numpy() for key, value in _flat(state, name).items()}
+    return {key: value.movedim(1, 0).cpu().numpy() for key, value in _flat(state, name).items()}
 
 
 def whole_state(arrays: Mapping[str, Any]) -> Any:

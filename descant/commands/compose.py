@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -67,6 +67,8 @@ class Compose:
     """The folder to write to."""
     seed: int = 0
     """Seed of what is drawn."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Where its networks are; by default where they were trained, if this machine has that."""
     json: bool = False
     """Print JSON: the notes, what is measured, the files written."""
 
@@ -75,7 +77,7 @@ class Compose:
         at_least(0, seed=self.seed)
         if self.annotator is not None:
             self.run_or_agent = run_for(self.run_or_agent, self.annotator)
-        agent, env_id, options = find_agent(self.run_or_agent)
+        agent, env_id, options = find_agent(self.run_or_agent, self.device)
         if env_id == MELODY:
             self._refuse("counterpoint", "cantus", "position")
             return self._melodies(agent, options)

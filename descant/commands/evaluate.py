@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -65,6 +65,8 @@ class Evaluate:
     """Translations: how many to show beside their sources and references."""
     seed: int = 0
     """Seed of what is drawn."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Where its networks are; by default where they were trained, if this machine has that."""
     json: bool = False
     """Print JSON."""
 
@@ -72,7 +74,7 @@ class Evaluate:
         """Print a table, or JSON."""
         at_least(0, seed=self.seed)
         at_least(1, episodes=self.episodes, n=self.n, beam=self.beam)
-        agent, env_id, options = find_agent(self.run_or_agent)
+        agent, env_id, options = find_agent(self.run_or_agent, self.device)
         if env_id == "descant/Translation-v0" and translates(agent):
             return self._translations()
         if env_id == "descant/Melody-v0":
@@ -105,7 +107,14 @@ class Evaluate:
         at_least(0, samples=self.samples)
         more = parse_options(self.set)
         asked = Asked(
-            self.split, self.beam, self.length_penalty, self.prior, self.against, self.samples, more
+            self.split,
+            self.beam,
+            self.length_penalty,
+            self.prior,
+            self.against,
+            self.samples,
+            more,
+            self.device,
         )
         leave(evaluate_translations(self.run_or_agent, asked), self.json)
         return 0
@@ -142,7 +151,7 @@ def translates(agent: Agent) -> bool:
     return network is not None and bool(getattr(network, "cached", False))
 
 
-def find_agent(name: str) -> tuple[Agent, str, dict[str, Any]]:
+def find_agent(name: str, device: str | None = None) -> tuple[Agent, str, dict[str, Any]]:
     """An agent from a run or checkpoint, or one that needs no training; its environment's id and options."""
     if not Path(name).exists() and name in agents:
         if agents.get(name).trains:
@@ -150,7 +159,7 @@ def find_agent(name: str) -> tuple[Agent, str, dict[str, Any]]:
         return make_agent(name, make_env("descant/Counterpoint-v0", 1, {"cantus": "fux"})), *_default()
     if not Path(name).exists():
         raise DescantError(f"{name!r} is no run, checkpoint or agent.{did_you_mean(name, agents.names())}")
-    agent = load_agent(name)
+    agent = load_agent(name, device=device)
     record = agent.manifest()["env"]
     if record is None:
         raise DescantError(

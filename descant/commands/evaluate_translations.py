@@ -49,17 +49,18 @@ class Asked:
     against: str | None = None
     samples: int = 10
     options: dict[str, Any] | None = None
+    device: str | None = None
 
 
 def evaluate_translations(run: str, asked: Asked) -> dict[str, Any]:
     """Translate a split's sentences, and measure."""
-    translator = open_translator(run)
+    translator = open_translator(run, asked.device)
     task = split_task(translator, asked.split, dict(asked.options or {}))
     pairs, limit = task.pairs, task.max_steps
     tokens = translated(translator, pairs, limit, asked)
     texts = [pairs.codecs[1].decode(ids) for ids in tokens]
     right = exact(pairs, tokens)
-    prior = _prior(translator, asked.prior)
+    prior = _prior(translator, asked.prior, asked.device)
     scores = corpus_scores(pairs, texts)
     own = thoughts(translator.network, pairs, tokens, limit, None if prior is None else prior.network)
     references = likelihood(translator.network, pairs, limit)
@@ -80,7 +81,7 @@ def evaluate_translations(run: str, asked: Asked) -> dict[str, Any]:
         "samples": side_by_side(pairs, texts, right, asked.samples),
     }
     if asked.against is not None:
-        other = open_translator(asked.against)
+        other = open_translator(asked.against, asked.device)
         _same_words(translator, other, "--against")
         others = translated(other, pairs, limit, asked)
         report["against"] = {
@@ -98,14 +99,14 @@ def translated(translator: Translator, pairs: Any, limit: int, asked: Asked) -> 
     return beam(translator.network, pairs.sources, limit, asked.width, asked.length_penalty).tokens
 
 
-def _prior(translator: Translator, named: str | None) -> Translator | None:
+def _prior(translator: Translator, named: str | None, device: str | None) -> Translator | None:
     """The run that is named, else the one that the agent was trained with, or began from."""
     config = translator.agent.config
     run = named or getattr(config, "prior", "") or getattr(config, "init", "")
     if not run or run in ("uniform", "task"):
         return None
     try:
-        prior = open_translator(run)
+        prior = open_translator(run, device)
     except DescantError:
         if named:
             raise

@@ -13,7 +13,7 @@ import tyro
 
 from descant.commands.bounds import at_least
 from descant.commands.output import print_json
-from descant.commands.train import make_env, parse_options, train
+from descant.commands.train import device_of, make_env, parse_options, train
 from descant.errors import DescantError
 from descant.registry import agents
 from descant.runs.folders import RunFolder
@@ -92,8 +92,8 @@ class Pretrain:
     """Processes that read the files; one for each core."""
     set: tuple[str, ...] = ()
     """Options of the environment as NAME=VALUE: --set steps=64 observe=last."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Translation: where to train."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Where to train (cpu); with --resume, where to go on (where the run was)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Translation: numbers to train with; auto is bfloat16 on CUDA and on processors with AMX, else float32."""
     track: tuple[str, ...] = ()
@@ -109,11 +109,12 @@ class Pretrain:
 
         at_least(1, total_timesteps=self.total_timesteps, stride=self.stride, workers=self.workers)
         begun = None if self.resume is None else self._begun(self.resume)
-        device = self.device if begun is None else begun.config["config"].get("device", "cpu")
+        device = self.device or ("cpu" if begun is None else device_of(begun))
         with parallel.joined(device) as here:
             run = begun or RunFolder.open(Path(parallel.told(lambda: str(self._made().path))))
             prepare, conclude, show = _steps(run)
-            finished = train(run, tuple(self.track), self.progress, self.total_timesteps, prepare)
+            more = (self.progress, self.total_timesteps, prepare)
+            finished = train(run, tuple(self.track), *more, device=self.device)
         if here.rank:
             return 0 if finished else 130
         if not finished:
@@ -206,6 +207,7 @@ class Pretrain:
             "epoch": 20_000 if self.epoch is None else self.epoch,
             "patience": self.patience,
             "seed": self.seed,
+            "device": self.device or "cpu",
         }
 
 

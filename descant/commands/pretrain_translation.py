@@ -15,6 +15,7 @@ import torch
 from descant.agent import make_config
 from descant.commands.train import make_env, parse_options
 from descant.commands.translation import ID, exact, open_translator, split_task
+from descant.devices import check_device
 from descant.errors import DescantError
 from descant.files import write_atomically
 from descant.pretraining import REPORT, keep_best
@@ -161,8 +162,8 @@ def _settings(asked: Pretrain) -> dict[str, Any]:
     model = asked.model or "transformer"
     if model not in HIDDEN:
         raise DescantError(f"--model must be gru or transformer to translate, not {model}.")
-    if asked.device == "cuda" and not torch.cuda.is_available():
-        raise DescantError("There is no CUDA on this machine: leave out --device cuda.")
+    device = asked.device or "cpu"
+    check_device(device)
     return {
         "num_envs": 1,
         "recurrent": True,
@@ -178,8 +179,8 @@ def _settings(asked: Pretrain) -> dict[str, Any]:
         "epoch": 8192 if asked.epoch is None else asked.epoch,
         "patience": asked.patience,
         "seed": asked.seed,
-        "device": asked.device,
-        "precision": precision_for(asked.device) if asked.precision == "auto" else asked.precision,
+        "device": device,
+        "precision": precision_for(device) if asked.precision == "auto" else asked.precision,
     }
 
 

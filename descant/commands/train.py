@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -41,6 +41,8 @@ class Train:
     """Environment steps in all, those before a resume included (3,000,000; with --resume, the run's own)."""
     seed: int | None = None
     """Short for --config.seed."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Short for --config.device: where networks act and learn; with --resume, where to go on."""
     out: Path | None = None
     """The run folder to make; by default runs/ENVIRONMENT-AGENT-SEED."""
     resume: Path | None = None
@@ -69,15 +71,21 @@ class Train:
         from descant import parallel
 
         at_least(1, total_timesteps=self.total_timesteps)
-        with parallel.joined() as here:
-            run = RunFolder.open(self.resume or Path(parallel.told(lambda: str(self._new_run().path))))
-            finished = train(run, tuple(self.track), self.progress, self.total_timesteps)
+        begun = None if self.resume is None else RunFolder.open(self.resume)
+        with parallel.joined(self._device(begun)) as here:
+            run = begun or RunFolder.open(Path(parallel.told(lambda: str(self._new_run().path))))
+            finished = train(run, tuple(self.track), self.progress, self.total_timesteps, device=self.device)
         where = run.checkpoint_path("last")
         if finished and here.rank == 0:
             print(f"done: {where}\nnow: descant evaluate {run.path}")
         elif here.rank == 0:
             print(f"stopped; go on with: descant train --resume {run.path}", file=sys.stderr)
         return 0 if finished else 130
+
+    def _device(self, begun: RunFolder | None) -> str:
+        """Where networks will be."""
+        own = getattr(self.config, "device", "cpu") if begun is None else device_of(begun)
+        return self.device or own
 
     def _new_run(self) -> RunFolder:
         from descant.agent import make_config
@@ -93,6 +101,8 @@ class Train:
         config = dataclasses.asdict(self.config if self.config is not None else kind.Config())
         if self.seed is not None:
             config["seed"] = self.seed
+        if self.device is not None:
+            config["device"] = self.device
         # What can't work is refused before a folder is made.
         made = make_config(kind, config)
         refuse(kind, getattr(made, "num_envs", 1))
@@ -125,15 +135,18 @@ def train(
     total: int | None = None,
     prepare: Callable[[Any], None] | None = None,
     look: Callable[[Any], bool] | None = None,
+    device: str | None = None,
 ) -> bool:
     """Train a run from its last checkpoint (or the beginning); whether it reached its end.
 
     `total` overrides the run's own number of environment steps, to train on beyond it. `prepare` is given the agent
-    before it learns; `look` wherever it may stop, and says whether to go on. Of several ranks
-    (`descant.parallel.joined`) the first writes.
+    before it learns; `look` wherever it may stop, and says whether to go on. Networks are on `device`, by default where
+    the run left them; DescantError where that is not there. Of several ranks (`descant.parallel.joined`) the first
+    writes.
     """
     from descant import parallel
     from descant.agent import make_config
+    from descant.devices import check_device
     from descant.runs.checkpoints import load_checkpoint
     from descant.runs.interrupts import interruptible
     from descant.runs.tracking import make_tracker
@@ -143,7 +156,7 @@ def train(
         raise DescantError(f"The config.json of {run.path} has no {lacking[0]!r}: train can't go on with it.")
     total = wanted["total_timesteps"] if total is None else total
     kind = agents.get(wanted["agent"])
-    own = own_files(run)
+    own = own_files(run) | ({} if device is None else {"device": device})
     config = make_config(kind, wanted["config"] | own)
     parallel.refuse(kind, getattr(config, "num_envs", 1))
     env = make_env(wanted["env"], getattr(config, "num_envs", 1), wanted["env_options"])
@@ -153,6 +166,7 @@ def train(
         resumed = load_checkpoint(last) if last.exists() or run.has_checkpoint("last") else None
         if resumed:
             resumed.manifest["config"] |= own  # which says where they were when it was saved
+            check_device(resumed.manifest["config"].get("device", "cpu"))
         agent = kind.from_checkpoint(resumed, env) if resumed else kind(env, config)
         if prepare is not None:
             prepare(agent)
@@ -178,6 +192,12 @@ def train(
                 agent.save(last)
     env.close()
     return bool(agent.num_timesteps >= total or getattr(agent, "finished", False))
+
+
+def device_of(run: RunFolder) -> str:
+    """Where the networks of a run were put when it was made."""
+    config = run.config.get("config")
+    return str(config.get("device", "cpu")) if isinstance(config, dict) else "cpu"
 
 
 def of_sweep() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -46,6 +46,8 @@ class Translate:
     """Leave lines that can't be translated empty, and count them."""
     seed: int = 0
     """Seed of what is drawn."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Where its networks are; by default where they were trained, if this machine has that."""
     json: bool = False
     """Print JSON: source, translation and score of each line."""
 
@@ -57,7 +59,7 @@ class Translate:
         at_least(1, beam=self.beam)
         at_least(0, mbr=self.mbr, top_k=self.top_k, seed=self.seed)
         self._refuse_both()
-        translator = open_translator(self.run_folder)
+        translator = open_translator(self.run_folder, self.device)
         name, lines = self._lines()
         sources, faults = encode_sources(translator.codecs[0], lines, translator.columns)
         wrong = [i for i, fault in enumerate(faults) if fault]

@@ -51,11 +51,11 @@ def vocabulary_folder(run: str | Path) -> Path | None:
     return None
 
 
-def open_translator(run: str) -> Translator:
-    """The translator of a run or checkpoint; DescantError where there is none."""
+def open_translator(run: str, device: str | None = None) -> Translator:
+    """The translator of a run or checkpoint, on a device as of `load_agent`; DescantError where there is none."""
     if not Path(run).exists():
         raise DescantError(f"{run!r} is no run or checkpoint: make one with descant pretrain {ID}.")
-    agent = load_agent(run)
+    agent = load_agent(run, device=device)
     record = agent.manifest()["env"] or {}
     network = getattr(agent, "networks", {}).get("policy")
     if record.get("id") != ID:

@@ -86,7 +86,7 @@ class OneHotEncoder(nn.Module):
         """float[B, width]."""
         columns = self.columns(observation)
         weights = (self.rows.weight, self.bias)
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or columns.device.type != "cpu":
             return sum_of_rows(*weights, columns)
         features: Tensor = SumOfRows.apply(*weights, columns)  # type: ignore[no-untyped-call]
         return features

@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from descant.devices import moved
 from descant.errors import DescantError, did_you_mean
 from descant.policies.encoders import Scale, flatten_time, make_encoder
 from descant.policies.heads import make_head
@@ -66,10 +67,19 @@ class Network(nn.Module):
         """All parameters, found once: to walk the modules at every update costs as much as a layer."""
         return list(self.parameters())
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is. What it is given may be on the processor; what it gives is here, but for that of `step`."""
+        return self.weights[0].device
+
+    def here(self, tree: Any) -> Any:
+        """Tensors, alone or in dicts and tuples, where the network is."""
+        return moved(tree, self.device)
+
     def forward(self, observation: Any) -> dict[str, Tensor]:
         """Heads of a batch of observations [B, ...]: float[B, width] each. Only without recurrence."""
         assert isinstance(self.trunk, MLPTrunk)
-        return self._headed(self.trunk.forward(self.encoder.forward(observation)))
+        return self._headed(self.trunk.forward(self.encoder.forward(self.here(observation))))
 
     def _headed(self, features: Tensor) -> dict[str, Tensor]:
         """Heads of features [..., width]; not as modules, since to call one costs more than a small layer."""
@@ -89,33 +99,34 @@ class Network(nn.Module):
         if isinstance(self.trunk, MLPTrunk):
             heads = self.forward(flatten_time(observation))
             return {kind: value.view(steps, rows, -1) for kind, value in heads.items()}, state
-        features = self.encoder(flatten_time(observation))
-        out, state = self.trunk(features.view(steps, rows, -1), starts, state)
+        features = self.encoder(flatten_time(self.here(observation)))
+        out, state = self.trunk(features.view(steps, rows, -1), *self.here((starts, state)))
         return self._headed(out), state
 
     def outputs(self, observation: Any, starts: Tensor, state: State | None = None) -> dict[str, Tensor]:
         """The heads that `sequence` gives, without the state: an LSTM learns faster so."""
         if not isinstance(self.trunk, LSTMTrunk):
             return self.sequence(observation, starts, state)[0]
-        features = self.encoder(flatten_time(observation)).view(*starts.shape, -1)
-        return self._headed(self.trunk.outputs(features, starts, state))
+        features = self.encoder(flatten_time(self.here(observation))).view(*starts.shape, -1)
+        return self._headed(self.trunk.outputs(features, *self.here((starts, state))))
 
     def valid_outputs(
         self, observation: Any, starts: Tensor, valid: Tensor, state: State | None = None
     ) -> dict[str, Tensor]:
         """Heads of the steps of sequences where `valid` bool[T, N], float[K, width] each."""
         whole = self.outputs(observation, starts, state)
-        return {kind: head[valid] for kind, head in whole.items()}
+        chosen = self.here(valid)
+        return {kind: head[chosen] for kind, head in whole.items()}
 
     def step(
         self, observation: Any, starts: Tensor, state: State | None
     ) -> tuple[dict[str, Tensor], State | None]:
-        """Heads of one step [N, ...], float[N, width] each, and the state after it."""
+        """Heads of one step [N, ...], float[N, width] each, on the processor, and the state after it."""
         if not self.recurrent:
-            return self(observation), None
+            return {kind: value.cpu() for kind, value in self(observation).items()}, None
         with_time = _unsqueeze(observation)
         heads, state = self.sequence(with_time, starts[None], state)
-        return {kind: value[0] for kind, value in heads.items()}, state
+        return {kind: value[0].cpu() for kind, value in heads.items()}, state
 
 
 def make_memory(kind: str, hidden: Sequence[int]) -> LSTMTrunk | TransformerTrunk:

@@ -67,7 +67,9 @@ class TransformerTrunk(nn.Module):
 
     def initial_state(self, n: int) -> State:
         """An empty past for `n` rows."""
-        return torch.zeros(len(self.layers) * CONTEXT, n, 2 * self.out_features), torch.zeros(1, n, 1)
+        device = self.norm.weight.device
+        past = torch.zeros(len(self.layers) * CONTEXT, n, 2 * self.out_features, device=device)
+        return past, torch.zeros(1, n, 1, device=device)
 
     def forward(self, features: Tensor, starts: Tensor, state: State | None) -> tuple[Tensor, State]:
         """float[T, N, width], bool[T, N] to float[T, N, width] and the state after the last step."""
@@ -81,7 +83,7 @@ class TransformerTrunk(nn.Module):
         for layer, old in zip(self.layers, pasts if state is not None else empty, strict=True):
             x, memory = layer(x, old, bias)
             kept.append(functional.pad(memory, (0, 0, max(CONTEXT - memory.shape[1], 0), 0))[:, -CONTEXT:])
-        numbers = torch.arange(1, steps + 1)[:, None]
+        numbers = torch.arange(1, steps + 1, device=starts.device)[:, None]
         last = (numbers * starts).amax(dim=0)  # number of the last step at which an episode began, 0 for none
         since = torch.where(last > 0, steps - last + 1, length[0, :, 0] + steps).clamp(max=CONTEXT)
         out: Tensor = self.norm(x).transpose(0, 1)
@@ -89,13 +91,13 @@ class TransformerTrunk(nn.Module):
 
     def bias(self, starts: Tensor, length: Tensor) -> Tensor:
         """What is added to scores, float[N, heads, T, 64 + T]: less with distance, -inf for what may not be seen."""
-        steps = len(starts)
-        at = torch.arange(CONTEXT + steps)
-        distance = torch.arange(CONTEXT, CONTEXT + steps)[:, None] - at  # [T, 64 + T]
+        steps, device = len(starts), starts.device
+        at = torch.arange(CONTEXT + steps, device=device)
+        distance = torch.arange(CONTEXT, CONTEXT + steps, device=device)[:, None] - at  # [T, 64 + T]
         episode = starts.long().cumsum(dim=0).T  # [N, T]
         before = torch.where(at[:CONTEXT] >= CONTEXT - length[:, None], 0, -1)  # [N, 64]
         same = episode[:, :, None] == torch.cat([before, episode], dim=1)[:, None]
         seen = same & (distance >= 0) & (distance <= CONTEXT)
-        slopes = 2.0 ** -(8.0 / HEADS * torch.arange(1, HEADS + 1))
+        slopes = 2.0 ** -(8.0 / HEADS * torch.arange(1, HEADS + 1, device=device))
         bias = -slopes[:, None, None] * distance
         return torch.where(seen[:, None], bias, -torch.inf)

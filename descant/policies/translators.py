@@ -107,11 +107,6 @@ class TranslationNetwork(Network):
         """What has the features."""
         return self.model
 
-    @property
-    def device(self) -> torch.device:
-        """Where it is."""
-        return next(self.parameters()).device
-
     def valid_outputs(
         self, observation: Any, starts: Tensor, valid: Tensor, state: Any = None
     ) -> dict[str, Tensor]:

@@ -70,7 +70,9 @@ class LSTMTrunk(nn.Module):
 
     def initial_state(self, n: int) -> State:
         """Zeros for `n` rows."""
-        return torch.zeros(1, n, self.out_features), torch.zeros(1, n, self.out_features)
+        device = self.lstm.get_parameter("weight_hh_l0").device
+        hidden, cell = (torch.zeros(1, n, self.out_features, device=device) for _ in range(2))
+        return hidden, cell
 
     def forward(self, features: Tensor, starts: Tensor, state: State | None) -> tuple[Tensor, State]:
         """float[T, N, width], bool[T, N] to float[T, N, out_features] and the state after the last step."""
@@ -89,10 +91,10 @@ class LSTMTrunk(nn.Module):
         steps, rows = starts.shape
         first, lengths, row = stretches(starts)
         # Packed: the first step of every stretch, then the second of those that have one, and so on.
-        step = torch.arange(int(lengths[0]))[:, None]
+        step = torch.arange(int(lengths[0]), device=first.device)[:, None]
         taken = step < lengths
         places = (first + step)[taken]
-        packed = PackedSequence(_by_row(features)[places], taken.sum(1))
+        packed = PackedSequence(_by_row(features)[places], taken.sum(1).cpu())  # sizes are never on a GPU
         out, ends = self.lstm(packed, _begun(state, first, row, steps))
         last = row.new_empty(rows)
         ending = (first + lengths) % steps == 0
@@ -114,7 +116,7 @@ class LSTMTrunk(nn.Module):
         while begin < len(lengths):
             longest = int(lengths[begin])
             end = begin + int((lengths[begin:] > longest // 2).sum())
-            step = torch.arange(longest)[:, None]
+            step = torch.arange(longest, device=first.device)[:, None]
             taken = step < lengths[begin:end]
             place = first[begin:end] + step
             own = (hidden[:, begin:end].contiguous(), cell[:, begin:end].contiguous())
@@ -133,7 +135,7 @@ def stretches(starts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     begins = starts.t().clone()
     begins[:, 0] = True
     first = begins.reshape(-1).nonzero()[:, 0]
-    lengths = torch.diff(first, append=first.new_tensor([steps * rows]))
+    lengths = torch.diff(first, append=first.new_full((1,), steps * rows))
     order = torch.argsort(lengths, descending=True, stable=True)
     first = first[order]
     return first, lengths[order], first.div(steps, rounding_mode="floor")
@@ -153,7 +155,7 @@ def _by_row(features: Tensor) -> Tensor:
 def _unpacked(out: Tensor, places: Tensor, steps: int) -> Tensor:
     """float[T, N, width] from float[N * T, width], of which each row belongs to a place."""
     back = torch.empty_like(places)
-    back[places] = torch.arange(len(places))
+    back[places] = torch.arange(len(places), device=places.device)
     return out[back].view(-1, steps, out.shape[-1]).transpose(0, 1)
 
 

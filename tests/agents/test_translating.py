@@ -265,7 +265,6 @@ def test_batches_hold_translations_of_like_length(files: dict[str, str]) -> None
         ({"lr_schedule": "inverse-sqrt"}, "pass warmup"),
         ({"lr_schedule": "cosine"}, "must be constant"),
         ({"device": "tpu"}, "cpu or cuda"),
-        ({"device": "cuda", "recurrent": False, "trunk": "lstm"}, "networks that translate"),
         ({"precision": "bfloat16", "recurrent": False, "trunk": "lstm"}, "networks that translate"),
         ({"dropout": 0.1, "recurrent": False, "trunk": "lstm"}, "for translation"),
     ],
