@@ -100,5 +100,5 @@ def tables(done: list[Done], out: Path) -> list[Table]:
     return [last, *found[1:]]
 
 
-RL_TUNER = Study("rl-tuner", jobs, tables, seeds=3, options=("prior",))
+RL_TUNER = Study("rl-tuner", jobs, tables, seeds=5, options=("prior",))
 """Jaques et al. 2017: a Note RNN tuned on rules of melody, beside the published figures."""

@@ -15,7 +15,7 @@ MINUTES: dict[str, float] = {
     "kl-control": 53,
     "imitation": 38,
     "over-optimisation": 3.7,
-    "rl-tuner": 58,
+    "rl-tuner": 117,
     "preferences": 26,
     "rlhf": 35,
     "translation": 108,
