@@ -234,11 +234,16 @@ class Reinforce(KeepingAgent):
             return np.broadcast_to(greedy.returns(self.config.gamma)[0], returns.shape)
         if self.config.baseline == "learned":
             with torch.inference_mode():
-                seen, starts = parallel.own(
-                    (to_tensor(rollout.observations), torch.as_tensor(rollout.starts)), 1
+                told = (
+                    to_tensor(rollout.observations),
+                    torch.as_tensor(rollout.starts),
+                    torch.as_tensor(valid),
                 )
-                values = self.networks["critic"].outputs(seen, starts)["value"][..., 0]
-                baseline = parallel.gather(values, 1).cpu().numpy().astype(np.float64)
+                seen, starts, mine = parallel.own(told, 1)
+                found = self.networks["critic"].valid_outputs(seen, starts, mine)["value"][:, 0].cpu()
+                values = found.new_zeros(mine.shape)
+                values[mine] = found
+                baseline = parallel.gather(values, 1).numpy().astype(np.float64)
         elif self.config.baseline == "mean":
             count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
             mean = (returns * valid).sum(axis=1, keepdims=True) / count

@@ -219,10 +219,18 @@ class OnPolicy(KeepingAgent):
         return values, last, cut
 
     def _cached_values(self, network: Network, rollout: Rollout) -> tuple[Floats, Floats, Floats]:
-        """The same of a network that observations tell all, a sentence in one pass."""
-        seen, starts = parallel.own((to_tensor(rollout.observations), torch.as_tensor(rollout.starts)), 1)
-        values = _gathered(_value(network.outputs(seen, starts)), 1)
-        last = _gathered(_value(network(parallel.own(to_tensor(rollout.last_observation)))), 0)
+        """The same of a network that observations tell all, a sentence in one pass; 0 where no step asks for it."""
+        seen = {
+            k: np.concatenate([v, rollout.last_observation[k][None]]) for k, v in rollout.observations.items()
+        }
+        asked = np.concatenate([rollout.valid, (rollout.valid[-1] & ~rollout.terminated[-1])[None]])
+        asked[rollout.cut[:, 0] + 1, rollout.cut[:, 1]] |= not rollout.resets_at_once
+        mine, wanted = parallel.own((to_tensor(seen), torch.as_tensor(asked)), 1)
+        worth = network.valid_outputs(mine, wanted, wanted)["value"][:, 0].cpu()
+        found = worth.new_zeros(wanted.shape)
+        found[wanted] = worth
+        both = _gathered(found.numpy().astype(np.float64), 1)
+        values, last = both[:-1], both[-1]
         if not rollout.resets_at_once:
             return values, last, _next_of(rollout.cut, values, last)
         some = len(rollout.cut)

@@ -27,6 +27,7 @@ from descant.text.vocabularies import BOS, EOS, PAD, UNK
 
 MODELS = {"gru": GRUTranslator, "transformer": TransformerTranslator}
 TOGETHER = 64  # sentences that are read at once, those of like length, so that few of their words are padding
+EQUAL = 4  # rows that show each source, in the mean, from which it pays to look for those that are equal
 SHRINK = 0.75  # rows that still write, of those that are kept, below which the others are left behind
 
 
@@ -136,6 +137,7 @@ class TranslationNetwork(Network):
     def _features(self, found: Sentences) -> Tensor:
         """Features of all wanted steps, float[K, width], from sentences of about one length at a time."""
         longest = found.place.new_zeros(len(found.inputs)).scatter_reduce(0, found.row, found.place, "amax")
+        alike = self._alike(found.source)
         features, order = [], []
         by_length = longest.argsort(descending=True, stable=True)
         for first in range(0, max(len(by_length), 1), TOGETHER):
@@ -145,7 +147,11 @@ class TranslationNetwork(Network):
             mine = (number[found.row] >= 0).nonzero()[:, 0]
             inputs = found.inputs[rows, : int(longest[rows[:1]].sum()) + 1]
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.autocast):
-                decoded, _ = self.model.decode(self.model.encode(trimmed(found.source[rows])), inputs)
+                if alike is None:
+                    memory = self.model.encode(trimmed(found.source[rows]))
+                else:
+                    memory = _rows_of(alike[0], alike[1][rows])
+                decoded, _ = self.model.decode(memory, inputs)
             picked = decoded[number[found.row[mine]], found.place[mine]]
             features.append(picked.float() if picked.dtype is torch.bfloat16 else picked)
             order.append(mine)
@@ -263,8 +269,22 @@ class TranslationNetwork(Network):
 
     def encoded(self, source: Tensor) -> Tensors:
         """What the model makes of sources int64[N, S], as far as the longest of them goes."""
-        found: Tensors = self.model.encode(trimmed(source))
+        alike = self._alike(source)
+        found: Tensors = self.model.encode(trimmed(source)) if alike is None else _rows_of(*alike)
         return found
+
+    def _alike(self, source: Tensor) -> tuple[Tensors, Tensor] | None:
+        """The memory of sources int64[N, S] that differ, and which of them each is, int64[N]; None where few are equal.
+
+        A group's translations are all of one source, which is so encoded once.
+        """
+        if self.training or len(source) < EQUAL:  # with dropout no two are alike
+            return None
+        different, which = torch.unique(source, dim=0, return_inverse=True)
+        if len(source) < EQUAL * len(different):
+            return None
+        with torch.autocast(source.device.type, torch.bfloat16, enabled=self.autocast):
+            return self.model.encode(trimmed(different)), which
 
     def _catch_up(self, cache: Cache, rows: Tensor, target: Tensor, place: Tensor) -> None:
         """Read what the rows have written before their last token."""
@@ -280,6 +300,11 @@ def over_of(seen: Tensors) -> Tensor:
     place = seen["position"]
     last = seen["target"].gather(1, (place - 1).clamp(min=0)[:, None])[:, 0]
     return (place > 0) & (last == EOS)
+
+
+def _rows_of(memory: Tensors, rows: Tensor) -> Tensors:
+    """Rows int64[R] of what a model makes of sources; differentiable."""
+    return {name: value.index_select(0, rows) for name, value in memory.items()}
 
 
 def _spread(value: Tensor, rows: Tensor, size: int) -> Tensor:

@@ -79,7 +79,7 @@ def test_what_is_learned_from_is_what_acted(form: dict[str, Any]) -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_values_of_rollouts_are_those_of_their_observations(name: str, mode: str, shared: bool) -> None:
     made = env(4, autoreset_mode=mode, max_length=6, force_eos=False)
-    agent = make_agent(name, made, **GRU, critic_hidden=(8, 8), shared=shared, n_steps=7)
+    agent = make_agent(name, made, **GRU, critic_hidden=(8, 8), shared=shared, n_steps=11)
     agent.roll(agent.collector)
     batch = agent.roll(agent.collector)
     rollout, network = batch.rollout, agent.networks[agent.critic]
@@ -94,6 +94,22 @@ def test_values_of_rollouts_are_those_of_their_observations(name: str, mode: str
         np.testing.assert_allclose(batch.values[t, row], value(seen), atol=1e-5)
     for k, (t, row) in enumerate(rollout.cut):
         np.testing.assert_allclose(batch.following[t, row], value(rollout.cut_observations[k]), atol=1e-5)
+    going_on = np.flatnonzero(rollout.valid[-1] & ~rollout.terminated[-1] & ~rollout.truncated[-1])
+    assert len(going_on)
+    for row in going_on:
+        seen = {key: part[row] for key, part in rollout.last_observation.items()}
+        np.testing.assert_allclose(batch.following[-1, row], value(seen), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["reinforce", "actor-critic"])
+def test_a_critic_reads_no_sentence_that_follows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"collect": "episodes"} if name == "actor-critic" else {}
+    agent = make_agent(name, env(6), **GRU, **config, critic_hidden=(8, 8))
+    model, read = agent.networks["critic"].model, []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda source: (read.append(len(source)), encode(source))[1])
+    agent.learn(1)
+    assert sum(read) == 2 * 6  # to say what each is worth, and to learn from it
 
 
 def test_a_critic_of_its_own_translates_too() -> None:

@@ -118,6 +118,60 @@ def test_how_many_sentences_are_read_at_once_changes_nothing(
 
 
 @forms
+def test_a_source_that_many_rows_show_is_read_once(
+    trunk: str, hidden: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = envs(8)
+    made = network(env, trunk, hidden)
+    encode, read, generator = made.model.encode, [], torch.Generator().manual_seed(1)
+
+    def counted(source: torch.Tensor) -> Any:
+        read.append(len(source))
+        return encode(source)
+
+    def learned() -> tuple[list[torch.Tensor], Rollout]:
+        """What is said of a rollout while acting, of it whole, and the gradient of the latter."""
+        read.clear()
+        generator.manual_seed(1)
+        acted: list[torch.Tensor] = []
+        state: Any = None
+
+        def act(observation: Any, masks: Any, starts: Any) -> Any:
+            nonlocal state
+            with torch.inference_mode():
+                heads, state = made.step(to_tensor(observation), torch.as_tensor(starts), state)
+                acted.append(heads["policy"].clone())
+                log_probs = masked_log_softmax(heads["policy"], torch.as_tensor(masks))
+                return sample(log_probs, generator).numpy()
+
+        rollout = Collector(env).episodes(act, seed=4, options={"group_size": 4})
+        seen, valid = to_tensor(rollout.observations), torch.as_tensor(rollout.valid)
+        whole = made.valid_outputs(seen, torch.as_tensor(rollout.starts), valid)
+        made.zero_grad()
+        (whole["policy"].log_softmax(-1)[:, 5].sum() + whole["value"].square().sum()).backward()
+        gradients = [parameter.grad.clone() for parameter in made.parameters() if parameter.grad is not None]
+        return [torch.stack(acted)[valid], whole["policy"], whole["value"], *gradients], rollout
+
+    monkeypatch.setattr(made.model, "encode", counted)
+    once, rollout = learned()
+    assert len(np.unique(rollout.observations["source"][0], axis=0)) == 2
+    assert read == [2, 2]  # acting, then whole
+    monkeypatch.setattr(translators, "TOGETHER", 3)  # also where a group is cut
+    again, _ = learned()
+    assert read == [2, 2]
+    monkeypatch.setattr(translators, "EQUAL", 5)
+    often, _ = learned()
+    assert read == [8, 3, 3, 2]
+    for found in (once, again):
+        for one, two in zip(found, often, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(translators, "EQUAL", 4)
+    made.train()  # dropout is another for each row
+    learned()
+    assert read == [8, 3, 3, 2]
+
+
+@forms
 def test_a_state_that_does_not_belong_to_what_is_seen_does_no_harm(
     trunk: str, hidden: tuple[int, ...]
 ) -> None:
