@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules import rnn
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
@@ -127,10 +128,35 @@ def pretended() -> Iterator[None]:
     from descant import devices
 
     _setup_privateuseone_for_python_backend(NAME, Backend())
+    rnn._VF = Layers()  # type: ignore[attr-defined]
     devices.has_cuda = lambda: True
     devices.cuda = lambda: torch.device(NAME, 0)
     with Pretending():
         yield
+
+
+class Layers:
+    """Recurrent layers, with what cuDNN asks of their input: else they are made of the cells below."""
+
+    def __getattr__(self, name: str) -> Any:
+        return (
+            functools.partial(self.checked, getattr(torch._VF, name))
+            if name in ("lstm", "gru")
+            else getattr(torch._VF, name)
+        )
+
+    def checked(self, layer: Any, *args: Any) -> Any:
+        """What a layer gives; RuntimeError where cuDNN would refuse it."""
+        packed = isinstance(args[1], Tensor) and isinstance(args[2], Tensor | tuple)
+        states, training = args[2 if packed else 1], args[7 if packed else 6]
+        if isinstance(args[0], Far):
+            if not all(
+                state.is_contiguous() for state in (states if isinstance(states, tuple) else (states,))
+            ):
+                raise RuntimeError("rnn: hx is not contiguous")
+            if torch.is_grad_enabled() and not training:
+                raise RuntimeError("cudnn RNN backward can only be called in training mode")
+        return layer(*args)
 
 
 # The cells of recurrent networks are one operation each on a GPU, which the processor does not have.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,16 @@ class GRUTranslator(nn.Module):
         self.join, self.norm = Dense(2 * width, size), nn.LayerNorm(size)
         self.drop = nn.Dropout(dropout)
         self.width, self.out_features, self.scale = width, size, math.sqrt(size)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of every module, but for the layers that remember: cuDNN has gradients of them in training alone.
+
+        They drop nothing themselves, so that it makes no other difference.
+        """
+        super().train(mode)
+        for layer in (self.forwards, self.backwards, self.first, self.second):
+            layer.train()
+        return self
 
     def encode(self, source: Tensor) -> Tensors:
         """What the decoder sees of sources int64[E, S]: keys, values, where there are words, and where it begins."""
