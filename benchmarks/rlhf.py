@@ -4,8 +4,8 @@
    pairs of them, an ensemble is fitted to all answers so far, `ppo` tunes the prior on it near the prior, and the next
    round asks about what the tuned policy writes too. Beside it: `dpo` straight from the same comparisons, tuning on the
    teacher's taste itself, and the prior.
-2. Groups that disagree: `btl`, `dpl` and `vpl` on comparisons held out, policies tuned for a group's z, and pluralism
-   three ways.
+2. Groups that disagree: `btl`, `dpl` and `vpl` on comparisons held out, policies tuned for a group's z, with the same
+   KL for all and with the same price of a nat, and pluralism three ways.
 
 After Christiano et al. 2017, Ziegler et al. 2019 and Poddar et al. 2024. The bars are in `rlhf_tables`.
 """
@@ -19,8 +19,15 @@ from typing import Any
 
 from .jobs import Done, Job
 from .rl_tuner_prior import OWN, given, prior_in
-from .rlhf_settings import GROUPS, ROUNDS
-from .rlhf_tables import accuracy_table, bars_table, plural_table, rounds_table, steerable_table
+from .rlhf_settings import GROUPS, PRICED, ROUNDS
+from .rlhf_tables import (
+    accuracy_table,
+    bars_table,
+    plural_table,
+    priced_table,
+    rounds_table,
+    steerable_table,
+)
 from .studies import Study, Table
 
 WORK = {
@@ -28,7 +35,9 @@ WORK = {
     "rules": "rlhf_rounds:by_rules",
     "rounds": "rlhf_rounds:learned",
     "groups": "rlhf_groups:disagreeing",
+    "groups at one price": "rlhf_groups:at_one_price",
 }
+SETTINGS = {"groups": GROUPS, "groups at one price": PRICED}  # and ROUNDS of the others
 
 
 def prior_facts(prior: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -42,7 +51,7 @@ def jobs(seeds: Sequence[int], prior: Path | None = None) -> list[Job]:
     made = [Job("prior", f"{__name__}:prior_facts", {"prior": said}, shares="prior")]
     for title, work in WORK.items():
         for seed in seeds:
-            settings = dataclasses.asdict(GROUPS if title == "groups" else ROUNDS)
+            settings = dataclasses.asdict(SETTINGS.get(title, ROUNDS))
             arguments = {"seed": seed, "settings": settings, "prior": said}
             made.append(Job(f"{title} seed {seed}", f"{__package__}.{work}", arguments, shares="prior"))
     return made
@@ -50,9 +59,8 @@ def jobs(seeds: Sequence[int], prior: Path | None = None) -> list[Job]:
 
 def tables(done: Sequence[Done], out: Path) -> list[Table]:
     """Rounds, groups, pluralism, bars."""
-    return [
-        table(done) for table in (rounds_table, accuracy_table, steerable_table, plural_table, bars_table)
-    ]
+    makers = (rounds_table, accuracy_table, steerable_table, priced_table, plural_table, bars_table)
+    return [make(done) for make in makers]
 
 
 RLHF = Study("rlhf", jobs, tables, seeds=5, options=("prior",))

@@ -195,3 +195,10 @@ def disagreeing(seed: int, settings: Mapping[str, Any], prior: dict[str, Any], f
     """The job."""
     with TemporaryDirectory() as place:
         return Groups(prior_in(folder, prior), GroupSettings(**settings), seed, Path(place)).run()
+
+
+def at_one_price(
+    seed: int, settings: Mapping[str, Any], prior: dict[str, Any], folder: str
+) -> dict[str, Any]:
+    """The job whose policies all pay the same for a nat: those of `disagreeing` each pay what spends their KL."""
+    return disagreeing(seed, settings, prior, folder)

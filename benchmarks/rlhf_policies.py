@@ -36,10 +36,14 @@ def rules(home: Prior, taste: Mapping[str, float], scale: float = 1.0) -> dict[s
 def tune(
     home: Prior, reward: Any, seed: int, steps: int, kl_target: float, tuning: Mapping[str, Any]
 ) -> Agent:
-    """A policy that begins as the prior, tuned by ppo, and then drawn back to where its KL is below the target."""
+    """A policy that begins as the prior, tuned by ppo, and then drawn back to where its KL is below the target.
+
+    The price of a nat is moved to hold the target where the tuning has a `kl_gain`; else it stays as it is.
+    """
     config = dict(tuning) | {"prior": home.path, "init": home.path, "hidden": home.hidden, "seed": seed}
+    config["kl_target"] = kl_target if "kl_gain" in tuning else 0.0
     env = gymnasium.make_vec(ENV, num_envs=config["num_envs"], **home.options | {"reward": reward})
-    agent: Any = make_agent("ppo", env, **config, kl_target=kl_target)
+    agent: Any = make_agent("ppo", env, **config)
     network = agent.networks["policy"]
     begun = copy.deepcopy(network.state_dict())
     agent.learn(steps)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .jobs import Done
-from .rlhf_settings import GROUPS, ROUNDS
+from .rlhf_settings import GROUPS, PRICE, ROUNDS
 from .studies import Table, errors_of, interval
 
 Value = Mapping[str, Any]
@@ -26,6 +26,7 @@ MEASURES = (
 )
 MOST = 600  # comparisons
 PREFERRED, POINTS = 0.8, 0.10  # of pairs; of accuracy
+SET_ASIDE = f"no bar; at least {PREFERRED:g} before"
 
 
 def values_of(done: Sequence[Done], work: str) -> dict[int, Value]:
@@ -88,8 +89,25 @@ def accuracy_table(done: Sequence[Done]) -> Table:
 
 
 def steerable_table(done: Sequence[Done]) -> Table:
-    """What each group thinks of its policy beside others."""
+    """What each group thinks of its policy beside others, all with about the same KL."""
     found = list(values_of(done, "disagreeing").values())
+    title = "Steerable, at the same KL: how often a group prefers the policy of its own z"
+    return Table(title, *steered(found))
+
+
+def priced_table(done: Sequence[Done]) -> Table:
+    """The same of policies that all paid the same for a nat; with the KL that they came to."""
+    found = list(values_of(done, "at_one_price").values())
+    columns, rows, data = steered(found)
+    kl = {name: cell([v["kl"][name] for v in found], 3) for name in (*GROUPS.groups, "btl")}
+    told = [(*row, kl[row[0]]) for row in rows]
+    told.append(("policy of btl", *("" for _ in columns[1:]), kl["btl"]))
+    title = f"Steerable, at the same price, {PRICE:g} logits a nat: how often a group prefers the policy of its own z"
+    return Table(title, (*columns, "KL a step"), tuple(told), data)
+
+
+def steered(found: Sequence[Value]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], list[Value]]:
+    """Columns, rows and data: groups down, whose policies their own is preferred to across."""
     groups = list(GROUPS.groups)
     others = ("btl", "prior", *groups)
     rows = [
@@ -103,8 +121,7 @@ def steerable_table(done: Sequence[Done]) -> Table:
         for group in groups
     ]
     columns = ("group", *(f"over {'that of ' if o in groups else ''}{o}, %" for o in others))
-    data = [{"preferred": v["preferred"], "kl": v["kl"]} for v in found]
-    return Table("Steerable: how often a group prefers the policy of its own z", columns, tuple(rows), data)
+    return columns, tuple(rows), [{"preferred": v["preferred"], "kl": v["kl"]} for v in found]
 
 
 def plural_table(done: Sequence[Done]) -> Table:
@@ -152,22 +169,29 @@ def bars_table(done: Sequence[Done]) -> Table:
         ),
     ]
     vpl, dpl = ([v["accuracy"][kind] - v["accuracy"]["btl"] for v in groups] for kind in ("vpl", "dpl"))
-    least = [min(v["preferred"][group]["btl"] for group in GROUPS.groups) for v in groups]
+    priced = least_of(list(values_of(done, "at_one_price").values()))
     rows += [
         _bar("accuracy of vpl over btl", vpl, f"at least {POINTS:g}", lambda v: mean(v) >= POINTS, mean),
         _bar(
             "accuracy of dpl over btl", dpl, "above 0, below vpl's", lambda v: 0 < mean(v) < mean(vpl), mean
         ),
         _bar(
-            "policy of z preferred to btl's, the least group",
-            least,
+            "policy of z preferred to btl's at the same price, the least group",
+            priced,
             f"at least {PREFERRED:g}",
             lambda v: min(v) >= PREFERRED,
             min,
         ),
     ]
-    met = all(row[-1] == "met" for row in rows)
+    equal = least_of(groups)
+    rows.append(("the same at the same KL", f"{min(equal):.3g}" if equal else "-", SET_ASIDE, ""))
+    met = all(row[-1] != "MISSED" for row in rows)
     return Table("Bars", ("what", "reached", "must be", ""), tuple(rows), [list(row) for row in rows], met)
+
+
+def least_of(found: Sequence[Value]) -> list[float]:
+    """How often the group that prefers its own policy to that of btl least does, seed by seed."""
+    return [min(v["preferred"][group]["btl"] for group in GROUPS.groups) for v in found]
 
 
 def _bar(

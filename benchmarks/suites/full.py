@@ -17,7 +17,7 @@ MINUTES: dict[str, float] = {
     "over-optimisation": 3.7,
     "rl-tuner": 117,
     "preferences": 26,
-    "rlhf": 35,
+    "rlhf": 47,
     "translation": 108,
 }
 

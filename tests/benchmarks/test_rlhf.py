@@ -20,10 +20,10 @@ from descant.benchmarks import rlhf_groups as groups_module
 from descant.benchmarks.jobs import Done, call
 from descant.benchmarks.rl_tuner_prior import Prior, prior_in
 from descant.benchmarks.rlhf import RLHF, jobs, tables
-from descant.benchmarks.rlhf_groups import Groups, disagreeing, drawn_pairs
+from descant.benchmarks.rlhf_groups import Groups, at_one_price, disagreeing, drawn_pairs
 from descant.benchmarks.rlhf_policies import agreement, clips_of, preferred, rules, writes
 from descant.benchmarks.rlhf_rounds import Loop
-from descant.benchmarks.rlhf_settings import GROUPS, ROUNDS, TASTE, GroupSettings, Settings
+from descant.benchmarks.rlhf_settings import GROUPS, PRICE, ROUNDS, TASTE, GroupSettings, Settings
 from descant.cli import main
 from descant.preferences.store import Store
 from descant.preferences.tastes import step_rewards
@@ -188,6 +188,35 @@ def test_tuning_is_held_below_the_target(prior: Prior) -> None:
     assert 0.04 < kl.mean() <= 0.05
 
 
+def test_a_price_without_a_gain_is_the_same_to_the_end_and_the_target_a_cap(prior: Prior) -> None:
+    fixed = {name: value for name, value in QUICK.items() if name != "kl_gain"} | {"learning_rate": 0.03}
+    agents: list[Any] = [
+        rlhf_policies.tune(prior, rules(prior, TASTE), 3, 4096, 0.05, fixed | {"kl_coef": coef})
+        for coef in (1e-6, 1e3)
+    ]
+    assert [agent.control.coef for agent in agents] == [1e-6, 1e3]
+    kl = [writes(agent, prior, 2048, 9).kl for agent in agents]
+    assert all(found is not None for found in kl)
+    dear, cheap = (float(np.mean(found)) for found in kl[::-1])  # type: ignore[arg-type]
+    assert dear < 0.01 < 0.03 < cheap <= 0.051
+
+
+def test_groups_at_one_price_differ_in_the_price_and_how_long_vpl_learns() -> None:
+    given = {
+        job.work.partition(":")[2]: job.arguments["settings"]
+        for job in jobs([0])
+        if "settings" in job.arguments
+    }
+    same, one = given["disagreeing"], given["at_one_price"]
+    assert {name for name in same if same[name] != one[name]} == {"models", "tuning"}
+    assert one["models"] == {"btl": same["models"]["btl"], "vpl": {**same["models"]["vpl"], "epochs": 40}}
+    assert one["tuning"]["kl_coef"] == PRICE
+    assert "kl_gain" not in one["tuning"]
+    assert {n: v for n, v in same["tuning"].items() if n not in ("kl_coef", "kl_gain")} == {
+        n: v for n, v in one["tuning"].items() if n != "kl_coef"
+    }
+
+
 class Square(nn.Module):
     """A weight, whose square is its distance."""
 
@@ -277,6 +306,14 @@ def test_the_groups_run_whole(prior: Prior) -> None:
     assert all(found["kl"][name] > 0 for name in ("btl", *FEW.groups))
     assert set(found["coverage"]) == {"one of each", "btl", "prior"}
     assert json.loads(json.dumps(found)) == found
+    dear = {name: value for name, value in QUICK.items() if name != "kl_gain"} | {"kl_coef": 1e3}
+    told = dataclasses.asdict(FEW) | {
+        "tuning": dear,
+        "models": {kind: FEW.models[kind] for kind in ("btl", "vpl")},
+    }
+    priced = at_one_price(0, told, {"run": prior.path}, "")
+    assert priced["accuracy"] == {kind: found["accuracy"][kind] for kind in ("btl", "vpl")}
+    assert all(priced["kl"][name] < min(found["kl"][name], 0.02) for name in ("btl", *FEW.groups))
 
 
 # Tables
@@ -312,6 +349,11 @@ def done_of(seeds: int = 3, **changed: Any) -> list[Done]:
                 "coverage": dict.fromkeys(["one of each", "btl", "prior"], 0.5),
             },
         }
+        own["at_one_price"] = copy.deepcopy(own["disagreeing"])
+        for g in names:
+            own["disagreeing"]["preferred"][g]["btl"] = changed.get("same_kl", 0.7)
+            own["at_one_price"]["kl"][g] = 0.2
+        own["at_one_price"]["kl"]["btl"] = 0.01
         found.append(Done(job, own[work], 1.0))
     return found
 
@@ -339,6 +381,24 @@ def test_what_reaches_every_bar_misses_none(tmp_path: Path) -> None:
         "rules alone, the gold reward",
     ]
     assert found[0].rows[3][2:4] == ("600 ± 0", "90.0 ± 0.0")
+
+
+def test_policies_at_one_price_have_a_table_and_a_bar_of_their_own(tmp_path: Path) -> None:
+    found = tables(done_of(preferred=0.81, same_kl=0.6), tmp_path)
+    steerable, priced, bars = (found[i] for i in (2, 3, -1))
+    assert [row[1] for row in steerable.rows] == ["60.0 ± 0.0"] * 3
+    assert [row[1] for row in priced.rows] == ["81.0 ± 0.0"] * 3 + [""]
+    assert [row[-1] for row in priced.rows] == ["0.200 ± 0.000"] * 3 + ["0.010 ± 0.000"]
+    (bar,) = (row for row in bars.rows if row[0].startswith("policy of z"))
+    assert bar[1] == "0.81"
+    assert bars.rows[-1] == ("the same at the same KL", "0.6", "no bar; at least 0.8 before", "")
+
+
+def test_the_worst_seed_and_group_must_be_above_the_bar(tmp_path: Path) -> None:
+    done = done_of()
+    last = [d for d in done if d.job.work.endswith("at_one_price")][-1]
+    last.value["preferred"]["high-lovers"]["btl"] = 0.79
+    assert [name.partition(" ")[0] for name in missed(done, tmp_path)] == ["policy"]
 
 
 def test_data_that_lacks_the_control_makes_the_tables(tmp_path: Path) -> None:
