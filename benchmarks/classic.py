@@ -33,7 +33,7 @@ from descant.makers import make_agent
 from descant.registry import tasks
 
 from .jobs import Done, Job
-from .studies import Study, Table, errors_of, interval
+from .studies import Study, Table, between, errors_of, interval
 
 EPISODES = 100
 WARM_UP = 2_000  # environment steps of the training before the clock starts
@@ -507,7 +507,7 @@ def measured(entry: Entry, found: Found) -> tuple[str, ...]:
         entry.agent + VARIANTS[entry.variant],
         f"{found.reached} of {len(found.runs)}{failed}",
         f"{bound}{found.mean('steps'):,.0f}",
-        f"{low:,.0f} to {high:,.0f}",
+        between(low, high, ",.0f"),
         f"{bound}{found.mean('cpu_seconds'):.2f}",
         f"{bound}{found.mean('seconds'):.2f}",
     )

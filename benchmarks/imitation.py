@@ -26,7 +26,7 @@ from .exams import Exam, a_line, by_length, exam_on, sit, tally
 from .imitation_picture import draw
 from .jobs import Done, Job
 from .plans import plans_in
-from .studies import Study, Table, errors_of, interval
+from .studies import Study, Table, between, errors_of, interval
 
 ENV = "descant/Counterpoint-v0"
 WORLD: dict[str, Any] = {"pool": 2048}  # cantus firmi that all train on
@@ -200,7 +200,7 @@ def race_table(done: Sequence[Done]) -> Table:
             worst[name][agent] = max(there) if len(there) == len(found) and found else float("inf")
             best[name][agent] = min(there, default=float("inf"))
             mean, low, high = interval(there)
-            spread = f"{mean:,.0f} ({low:,.0f} to {high:,.0f})" if there else "-"
+            spread = f"{mean:,.0f} ({between(low, high, ',.0f')})" if there else "-"
             last = [d.value["looks"][-1][name] for d in found if not d.error]
             rows.append(
                 (
@@ -277,7 +277,7 @@ def error_table(done: Sequence[Done], out: Path) -> Table:
 
 def _with_interval(values: Sequence[float]) -> str:
     mean, low, high = interval(values)
-    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+    return f"{mean:.3f} ({between(low, high, '.3f')})"
 
 
 IMITATION = Study("imitation", jobs, tables)

@@ -20,7 +20,7 @@ from descant.registry import tasks
 from descant.tasks import Floats
 
 from .jobs import Done, Job
-from .studies import Study, Table, errors_of, interval
+from .studies import Study, Table, between, errors_of, interval
 
 ENV = "descant/Tokens-v0"
 BAR = 0.05  # nats
@@ -120,7 +120,7 @@ def tables(done: Sequence[Done], out: Path) -> list[Table]:
                 f"{steps:,}",
                 f"{len(regrets)}{failed}",
                 f"{mean:.4f}",
-                f"{low:.4f} to {high:.4f}",
+                between(low, high, ".4f"),
                 f"{worst:.4f}",
                 goal + ("" if fine else "  MISSED"),
             )

@@ -92,6 +92,11 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, 
     return middle, middle - half, middle + half
 
 
+def between(low: float, high: float, form: str) -> str:
+    """Bounds in a cell of a table; a dash where one value gives none."""
+    return f"{low:{form}} to {high:{form}}" if np.isfinite(low) and np.isfinite(high) else "-"
+
+
 def bootstrap(
     statistic: Statistic,
     *samples: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -14,14 +14,17 @@ from descant.files import write_atomically
 from . import raw
 from .executors import LOCAL, Executor
 from .jobs import Done, Job, run_jobs
-from .statistics import interval as interval  # studies take it from here
+from .statistics import between as between  # studies take these from here
+from .statistics import caution
+from .statistics import interval as interval
 
 
 @dataclass(frozen=True)
 class Table:
     """What a study found: `rows` of equal length under `columns`, ready to print, and the raw `data` as JSON.
 
-    `met` is False where a bar is missed or a seed failed; `failed` names what failed; `files` were written.
+    `met` is False where a bar is missed or a seed failed; `failed` names what failed; `files` were written; `note` is
+    what must be said of its numbers.
     """
 
     title: str
@@ -31,6 +34,7 @@ class Table:
     met: bool = True
     failed: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,18 @@ def run_study(
 
 def write_tables(study: Study, done: list[Done], out: Path) -> list[Table]:
     """What a study found, written to out/NAME.md and out/NAME.json."""
-    tables = study.tables(done, out)
+    tables = _cautioned(study.tables(done, out), done)
     write_atomically(out / f"{study.name}.md", "\n\n".join(map(markdown, tables)).encode() + b"\n")
     write_atomically(out / f"{study.name}.json", (json.dumps(as_json(tables), indent=1) + "\n").encode())
     return tables
+
+
+def _cautioned(tables: list[Table], done: Sequence[Done]) -> list[Table]:
+    """The tables, the last with what must be said of intervals from so many seeds."""
+    seeds = {d.job.arguments["seed"] for d in done if "seed" in d.job.arguments}
+    if not seeds or not tables:
+        return tables
+    return [*tables[:-1], replace(tables[-1], note=caution(len(seeds)))]
 
 
 def errors_of(done: Sequence[Done]) -> tuple[str, ...]:
@@ -85,6 +97,7 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
             "met": table.met,
             "failed": table.failed,
             "files": [str(file) for file in table.files],
+            "note": table.note,
         }
         for table in tables
     ]
@@ -96,6 +109,8 @@ def markdown(table: Table) -> str:
     lines += [_line(row) for row in table.rows]
     if table.failed:
         lines += ["", *(f"- failed: {_below(failure)}" for failure in table.failed)]
+    if table.note:
+        lines += ["", table.note]
     return "\n".join(lines)
 
 
@@ -114,6 +129,8 @@ def print_table(table: Table) -> None:
         print(f"failed: {failure}")
     for file in table.files:
         print(file)
+    if table.note:
+        print(table.note)
 
 
 def _below(failure: str) -> str:

@@ -13,7 +13,17 @@ from scipy import stats
 
 from descant.benchmarks.jobs import Done, Job
 from descant.benchmarks.raw import NAME, read_jobs
-from descant.benchmarks.studies import Study, Table, errors_of, interval, markdown, run_study
+from descant.benchmarks.statistics import between, caution
+from descant.benchmarks.studies import (
+    Study,
+    Table,
+    errors_of,
+    interval,
+    markdown,
+    print_table,
+    run_study,
+    write_tables,
+)
 from descant.cli import main
 from descant.registry import suites
 
@@ -63,6 +73,34 @@ def test_the_exit_code_says_whether_bars_were_met(tmp_path: Path, capsys: pytest
     assert "roots" in capsys.readouterr().out
     assert main(["bench", name, "--out", str(tmp_path), "--seeds", "6", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)[0]["failed"]
+
+
+def test_intervals_are_told_with_what_they_are_worth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def done(seeds: int) -> list[Done]:
+        return [Done(Job("", "", {"seed": seed % seeds}), 1.0, 0.0) for seed in range(2 * seeds)]
+
+    study = Study(
+        "s", _jobs, lambda done, out: [Table("first", ("a",), (), None), Table("last", ("a",), (), None)]
+    )
+    first, last = write_tables(study, done(3), tmp_path)
+    assert (first.note, last.note) == ("", caution(3))
+    assert last.note.startswith("Only 3 seeds: fewer than 5 are a smoke test.")
+    assert (tmp_path / "s.md").read_text().endswith(f"\n\n{caution(3)}\n")
+    assert json.loads((tmp_path / "s.json").read_text())[1]["note"] == caution(3)
+    print_table(last)
+    assert "Only 3 seeds" in capsys.readouterr().out
+    assert write_tables(study, done(1), tmp_path)[1].note.startswith("One seed: no interval")
+    assert "smoke" not in write_tables(study, done(10), tmp_path)[1].note
+
+
+def test_bounds_that_one_value_gives_are_none() -> None:
+    assert between(*interval([1.0, 2.0])[1:], ".1f") == "-4.9 to 7.9"
+    assert between(*interval([1.0])[1:], ".1f") == "-"
+    regrets = [Done(job, 0.01, 1.0) for job in suites.get("regret").jobs(range(1))]
+    (table,) = suites.get("regret").tables(regrets, Path())
+    assert {row[4] for row in table.rows} == {"-"}
 
 
 def test_the_interval_is_the_one_of_t() -> None:
