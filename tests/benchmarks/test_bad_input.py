@@ -87,7 +87,8 @@ def test_files_come_back_as_they_were_and_a_lock_does_not_travel(tmp_path: Path)
     assert parcel == {"run/deep/a": b"a\x00", "log.txt": b"log"}
     unpack(parcel, there)
     (there / "run" / "new").write_text("new")
-    assert news(parcel, pack(there, ["run", "log.txt"])) == {"run/new": b"new"}
+    (there / "log.txt").write_text("more")
+    assert news(parcel, pack(there, ["run", "log.txt"])) == {"run/new": b"new", "log.txt": b"more"}
 
 
 def test_a_checkpoint_that_is_not_whole_has_no_manifest(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
+import signal
 import socket
 import sys
 import time
@@ -19,6 +21,7 @@ from safetensors.torch import load_file
 import descant.benchmarks.executors as executors
 import descant.benchmarks.executors_local as executors_local
 from descant.benchmarks.executors import Executor, Lost, execute
+from descant.benchmarks.executors_local import Local
 from descant.benchmarks.executors_ray import Ray
 from descant.benchmarks.executors_slurm import Slurm
 from descant.benchmarks.jobs import run_jobs
@@ -154,6 +157,40 @@ def test_a_worker_is_used_again_until_it_is_lost(tmp_path: Path) -> None:
     jobs += [job("die_once", path=str(tmp_path / "died")), Job("2", f"{HERE}:process", {})]
     found = {done.job.title: done.value for done in execute(jobs, tmp_path, 1) if done}
     assert found["0"] == found["1"] != found["2"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system tells of no process")
+def test_a_worker_that_went_while_it_was_idle_gets_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "TRIES", 1)
+    results = execute([job("process"), Job("2", f"{HERE}:process", {})], tmp_path, 1)
+    first = next(done for done in results if done)
+    os.kill(first.value, signal.SIGKILL)
+    while Path(f"/proc/{first.value}/stat").read_text().split()[2] != "Z":
+        time.sleep(0.01)
+    second = next(done for done in results if done)
+    assert second.error == ""
+    assert second.value != first.value
+    assert not [done for done in results if done]
+
+
+def test_a_worker_that_goes_while_it_answers_is_lost(tmp_path: Path) -> None:
+    class Gone:
+        stdout = io.StringIO('[1, 2.0, "", ""]')  # without the end of the line
+
+        def wait(self) -> int:
+            return self.code
+
+        def __init__(self, code: int) -> None:
+            self.code = code
+
+    local, handle = Local(tmp_path, 1, None), Gone(-signal.SIGKILL)
+    with pytest.raises(Lost, match=r"it was ended by SIGKILL \(out of memory\?\)"):
+        local.fetch(handle, job("count"))  # type: ignore[arg-type]
+    assert local.idle == []
+    with pytest.raises(Lost, match="it left with exit status 3"):
+        local.fetch(Gone(3), job("count"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["slurm", "ray"])

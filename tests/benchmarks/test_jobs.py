@@ -74,7 +74,8 @@ def test_what_a_job_prints_and_reads_is_not_the_workers_talk(
     assert (said.out, "hello" in said.err) == ("", True)
 
 
-def test_jobs_have_one_thread(tmp_path: Path) -> None:
+def test_jobs_have_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     before = os.environ.get("OMP_NUM_THREADS")
     (done,) = run_jobs([job("threads")], tmp_path)
     assert done.value == [1, "1"]

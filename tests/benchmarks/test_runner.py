@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,12 +109,57 @@ def test_a_run_that_was_stopped_says_so(tmp_path: Path) -> None:
     assert runner._told(done, tmp_path) == "it was stopped before its end"
 
 
+def test_a_run_that_leaves_with_another_exit_status_than_0_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(jobs: Sequence[Job], *_: object) -> Iterator[Done]:
+        yield from (Done(job, status, 1.0) for status, job in enumerate(jobs))
+
+    monkeypatch.setattr(runner, "execute", execute)
+    assert [t.error for t in train_all(runs_of(TINY)[:2], tmp_path)] == [
+        None,
+        "it was stopped before its end",
+    ]
+
+
+def test_a_run_that_has_reached_its_end_is_not_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Job] = []
+
+    def execute(jobs: Sequence[Job], *_: object) -> Iterator[Done]:
+        begun.extend(jobs)
+        yield from ()
+
+    steps = {"num_timesteps": 19_999}
+    (run,) = runs_of(TINY)[:1]
+    runner.begin_run(run, tmp_path)
+    monkeypatch.setattr(runner, "execute", execute)
+    monkeypatch.setattr(RunFolder, "has_checkpoint", lambda self, name: True)
+    monkeypatch.setattr(runner, "load_checkpoint", lambda path: SimpleNamespace(state=steps))
+    train_all([run], tmp_path)
+    assert len(begun) == 1
+    steps["num_timesteps"] = 20_000
+    assert is_done(run, tmp_path)
+    train_all([run], tmp_path)
+    assert len(begun) == 1
+
+
+def test_the_end_of_what_a_failed_run_printed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "x.txt").write_text("a" * runner.TOLD + "the end\n")
+    told = runner._told(Done(Job("x", "m:f", {}), 1, 1.0), tmp_path)
+    assert told.endswith("athe end\n")
+    assert len(told) == runner.TOLD
+
+
 def test_the_last_step_is_read_from_the_end(tmp_path: Path) -> None:
     assert last_step(tmp_path) == 0
     file = tmp_path / "metrics.jsonl"
     for content, step in (
         ("", 0),
         ('{"step": 5}\n', 5),
+        ('{"step": 5}\n{"step": 9}\n', 9),
         ('{"step": 5}\n{"step": 9, "x"', 5),  # being written
         ('{"step": 5}\n[1]\nnull\n', 5),
         ("x" * 5000 + '\n{"step": 7}\n', 7),
