@@ -18,6 +18,7 @@ import torch
 
 from descant.agent import Agent, Callback, Environment, Parts
 from descant.buffers import available, leaves, refuse_too_large
+from descant.devices import DeviceConfig, device_for, settled
 from descant.errors import DescantError
 from descant.neural import under
 from descant.shells import TaskVectorEnv
@@ -37,7 +38,7 @@ FROM_ZERO = ("seed", "learning_starts")
 
 
 @dataclasses.dataclass(frozen=True)
-class SB3Config:
+class SB3Config(DeviceConfig):
     """Refuses numbers that no algorithm can work with, which SB3 meets in the midst of training."""
 
     def __post_init__(self) -> None:
@@ -140,6 +141,7 @@ class SB3Agent(Agent):
         from descant.shells import SB3VecEnv
 
         super().__init__(env, config, spaces)
+        self.config = config = settled(config, new=spaces is None)
         torch.set_num_threads(1)
         if env is None:
             self.vec_env: Any = Spaces(*self.spaces).as_vec_env(config.num_envs)
@@ -147,6 +149,7 @@ class SB3Agent(Agent):
             self.vec_env = SB3VecEnv(same_step(env))
         kind = "MultiInputPolicy" if hasattr(self.observation_space, "spaces") else "MlpPolicy"
         arguments = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("num_envs", "hidden")}
+        arguments["device"] = device_for(config.device)
         net = {"net_arch": list(config.hidden)}
         try:
             self.model = self.algorithm()(kind, self.vec_env, policy_kwargs=net, verbose=0, **arguments)
@@ -217,7 +220,7 @@ class SB3Agent(Agent):
         with torch.inference_mode():
             tensor, _ = self.model.policy.obs_to_tensor(observation)
             logits = self._distribution(tensor, action_masks).distribution.logits
-            return torch.log_softmax(logits, dim=-1).numpy().astype(np.float64)
+            return torch.log_softmax(logits, dim=-1).cpu().numpy().astype(np.float64)
 
     def parts(self) -> Parts:
         """Policy, optimiser, random states, the environments' states, and what the algorithm keeps itself."""

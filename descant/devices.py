@@ -6,7 +6,7 @@ where they are (`Network.here`), losses are worked out there, and what is acted 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -50,9 +50,17 @@ def cuda() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def at_hand(name: str) -> str:
-    """The device of a checkpoint where this machine has it, else cpu: weights fit either."""
-    return name if name != "cuda" or has_cuda() else "cpu"
+def settled(config: Any, new: bool) -> Any:
+    """An agent's config with a device that is there.
+
+    Of a checkpoint's agent it becomes cpu where there is no CUDA, since weights fit either; that of a new one stays, or
+    DescantError as of `check_device`.
+    """
+    wanted = getattr(config, "device", "cpu")
+    if not new and wanted == "cuda" and not has_cuda():
+        return replace(config, device="cpu")
+    check_device(wanted)
+    return config
 
 
 def moved(tree: Any, device: torch.device) -> Any:

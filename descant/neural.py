@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from abc import abstractmethod
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from descant import parallel
 from descant.agent import Agent, Callback, Environment, Parts
-from descant.devices import at_hand, device_for, moved
+from descant.devices import device_for, moved, settled
 from descant.errors import DescantError
 from descant.optimizers import Adam
 from descant.policies.categorical import masked_log_softmax, sample
@@ -51,7 +50,8 @@ class NeuralAgent(Agent):
 
     def __init__(self, env: Environment | None, config: Any, spaces: Any = None) -> None:
         super().__init__(env, config, spaces)
-        self.device = self._device(new=spaces is None)
+        self.config = settled(config, new=spaces is None)
+        self.device = device_for(getattr(self.config, "device", "cpu"))
         torch.set_num_threads(int(os.environ.get("DESCANT_THREADS", "1")))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -61,14 +61,6 @@ class NeuralAgent(Agent):
         self.iteration = 0
         self.env_seed = 0
         self.generator = torch.Generator()
-
-    def _device(self, new: bool) -> torch.device:
-        """Where the networks are; those of a checkpoint on the processor where there is no CUDA."""
-        wanted = getattr(self.config, "device", "cpu")
-        found = wanted if new else at_hand(wanted)
-        if found != wanted:
-            self.config = dataclasses.replace(self.config, device=found)
-        return device_for(found)
 
     @abstractmethod
     def build(self) -> dict[str, Network]:

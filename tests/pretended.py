@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 NAME = "pretended"
+UNCAST = torch.library.Library("_", "IMPL")  # numbers are not cast: only whether it may be asked for is seen
 ATEN = torch.ops.aten
 INDEXED = {
     ATEN.index.Tensor,
@@ -128,6 +129,7 @@ def pretended() -> Iterator[None]:
     from descant import devices
 
     _setup_privateuseone_for_python_backend(NAME, Backend())
+    UNCAST.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     rnn._VF = Layers()  # type: ignore[attr-defined]
     devices.has_cuda = lambda: True
     devices.cuda = lambda: torch.device(NAME, 0)

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 import descant
 from descant.agent import Agent, make_config
 from descant.registry import agents
+from descant.text.decoding import beam, greedy, minimum_bayes_risk
 from descant.text.examples import examples_of
 from descant.text.pairs import load_pairs
 
@@ -53,7 +54,7 @@ KEPT: dict[str, Any] = {"init": "BEGUN", "penalty": "ewc", "fisher_states": 2}
 CRITICAL: dict[str, Any] = {"baseline": "self-critical", "normalize_advantage": False, "temperature": 0.5}
 
 # Agent, environment, options; BEGUN is a run of reinforce with the same network. A network that drops draws otherwise
-# on a device, so what comes of it is not compared.
+# on a device, and nothing is cast on a pretended one, so what comes of these is not compared.
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "reinforce": ("reinforce", TOKENS, {**PLAIN, **CRITIC, "updates": 2}),
     "reinforce-near": ("reinforce", TOKENS, {**PLAIN, **CRITIC, **NEAR, **KEPT, "baseline": "mean"}),
@@ -107,12 +108,15 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         TRANSLATION,
         {**GRU, "data": "FILE", "scheduled_sampling": 0.9, "label_smoothing": 0.1, "patience": 1},
     ),
-    "bc-drops": ("bc", TRANSLATION, {**TRANSFORMER, "data": "FILE", "dropout": 0.3}),
+    "bc-drops": ("bc", TRANSLATION, {**TRANSFORMER, "data": "FILE", "dropout": 0.3, "precision": "bfloat16"}),
     "dagger": ("dagger", TOKENS, {**PLAIN, "updates": 2, "beta": 0.5}),
     "dagger-lstm": ("dagger", COUNTERPOINT, {**LSTM, "updates": 2, "teacher": "BEGUN"}),
     "em": ("em", TOKENS, {**PLAIN, "filter": 0.5, "init": "BEGUN"}),
     "em-translates": ("em", TRANSLATION, {**GRU, "epochs": 2}),
     "dpo": ("dpo", TOKENS, {**PLAIN, "prior": "BEGUN", "comparisons": "PAIRS", "patience": 1}),
+    "sb3-ppo": ("sb3/ppo", TOKENS, {**PLAIN, **STEPS, "batch_size": 8, "n_epochs": 2}),
+    "sb3-a2c": ("sb3/a2c", TOKENS, {**PLAIN, **STEPS}),
+    "sb3-dqn": ("sb3/dqn", TOKENS, {**PLAIN, "learning_starts": 8, "batch_size": 8, "buffer_size": 500}),
 }
 DRAWN_OTHERWISE = {"bc-drops"}
 ROWS = 4
@@ -167,7 +171,9 @@ def trained(name: str, folder: Path, device: str = "cpu") -> Agent:
     kind = agents.get(agent)
     more = {"num_envs": ROWS} if "num_envs" in kind.Config.__dataclass_fields__ else {}
     made = kind(env, make_config(kind, options | more))
-    total = 64 if agent in ("fitted-q", "ppo", "actor-critic") else 100
+    total = (
+        64 if agent in ("fitted-q", "ppo", "actor-critic", "sb3/ppo", "sb3/a2c", "sb3/maskable-ppo") else 100
+    )
     count = 0
 
     def enough(agent: Agent) -> bool:
@@ -192,11 +198,12 @@ def numbers_of(agent: Agent) -> dict[str, Any]:
 
 def compared(name: str, folder: Path) -> dict[str, Any]:
     """How far a case on the pretended device is from the same on the processor, and the same agent loaded there."""
+    # SB3 moves networks whose optimisers are made: parameters must stay the same objects, as they do on CUDA.
+    torch.__future__.set_swap_module_params_on_conversion(CASES[name][0].startswith("sb3/"))
     far = trained(name, folder, "cuda")
     with _disable_current_modes():
         near = trained(name, folder / "near")
-    networks: Any = far.networks  # type: ignore[attr-defined]
-    there = {str(p.device) for network in networks.values() for p in network.parameters()}
+    there = {str(p.device) for network in networks_of(far) for p in network.parameters()}
     found, wanted = numbers_of(far), numbers_of(near)
     apart = {k: apart_by(found[k], wanted[k]) for k in wanted}
     far.save(folder / "saved")
@@ -209,13 +216,30 @@ def compared(name: str, folder: Path) -> dict[str, Any]:
     on.learn(before + 60, callback=lambda agent: False)
     return {
         "devices": sorted(there),
-        "loaded_on": str(loaded.networks["policy"].device),  # type: ignore[attr-defined]
+        "loaded_on": str(next(networks_of(loaded)[0].parameters()).device),
         "same_names": sorted(found) == sorted(wanted),
         "apart": max(apart.values()),
         "where": max(apart, key=lambda k: apart[k]),
         "loaded_apart": again,
+        "translates_alike": translated(far) == translated(loaded),
         "went_on": on.num_timesteps > before or getattr(on, "finished", False),
     }
+
+
+def translated(agent: Any) -> Any:
+    """What an agent translates greedily and by a beam; None of one that does not translate."""
+    network = networks_of(agent)[0]
+    if not getattr(network, "cached", False):
+        return None
+    task = agent.env.unwrapped.task
+    where = (network, task.pairs.sources[:4], task.max_steps)
+    minimum_bayes_risk(*where, samples=2)
+    return greedy(*where).tokens, beam(*where, width=3).tokens
+
+
+def networks_of(agent: Any) -> list[Any]:
+    """All of an agent's, SB3's too."""
+    return list(agent.networks.values()) if hasattr(agent, "networks") else [agent.model.policy]
 
 
 def apart_by(one: Any, two: Any) -> float:
