@@ -13,7 +13,7 @@ from .specs import Entry, Suite, runs_of
 from .speed_rows import Row
 
 RUNS = 40
-STEPS = 8192
+STEPS = 20_480
 CONFIG = {"num_envs": 16, "hidden": (64,), "critic_hidden": (64,)}
 
 
