@@ -31,7 +31,7 @@ STEPS = 120_000  # tokens of reinforcement learning, where an agent needs no mor
 # them reach, and the others learn to be sure before they learn to be right.
 COOL: dict[str, Any] = {"temperature": 0.5}
 COMMON: dict[str, Any] = {"learning_rate": 0.002, "ent_coef": 0.0, "seed": SEED}
-CRITIC: dict[str, Any] = {**COOL, "critic_hidden": (32, 64), "gamma": 1.0, "ent_coef_final": 0.0}
+CRITIC: dict[str, Any] = {**COOL, "critic_hidden": (16, 32), "gamma": 1.0, "ent_coef_final": 0.0}
 GROUPS: dict[str, Any] = {**COOL, "group_size": 8}
 AGENTS: dict[str, dict[str, Any]] = {
     "reinforce": {**CRITIC},
@@ -45,7 +45,10 @@ AGENTS: dict[str, dict[str, Any]] = {
     "vine": {},
 }
 # Self-critical spends half of them on the likeliest translations; a token of ppo's takes most time, vine's least.
-OTHERWISE = {"reinforce, self-critical": 240_000, "grpo": 240_000, "ppo": 90_000, "vine": 240_000}
+OTHERWISE = {
+    "reinforce": 150_000, "reinforce, self-critical": 200_000, "actor-critic": 140_000, "ppo": 90_000, "grpo": 200_000,
+    "rloo": 180_000, "mrt": 180_000, "vine": 160_000,
+}  # fmt: skip
 ROWS_OF = {
     "ppo": ROWS // 2,
     "vine": ROWS // 4,
