@@ -68,8 +68,9 @@ GRAMMAR: Settings = {
             "passes": 6.0,
             "priors": ["cross-entropy"],
             "methods": [name for name in METHODS if name not in (MIXED, VINE, AGAIN)],
-            # With a cost of leaving the prior too: where that may hold back what goes wrong without it.
-            "kept": ["rloo", "rloo, length"],
+            # With a cost of leaving the prior too: where that may hold back what goes wrong without it. Of a constant
+            # reward `rloo` learns nothing anyway.
+            "kept": ["rloo", "rloo, length", "rloo, bleu add-k 10", "reinforce, no baseline, constant reward"],
         }
     },
     "tune": {"steps": 300_000, "config": {"num_envs": 256, "learning_rate": 1e-3, "group_size": 8}},

@@ -73,6 +73,12 @@ def test_a_job_is_the_same_whatever_else_is_run(monkeypatch: pytest.MonkeyPatch)
     }
 
 
+def test_rewards_that_may_be_cheated_and_what_a_constant_one_ruins_are_run_with_kl_too() -> None:
+    titles = {job.title.removeprefix("grammar, transformer: ") for job in translation.jobs(range(1))}
+    for name in ("rloo", "rloo, length", "rloo, bleu add-k 10", "reinforce, no baseline, constant reward"):
+        assert {f"{name} seed 0", f"{name}, KL seed 0"} < titles
+
+
 def text(folder: Path) -> Path:
     """A folder with three pairs in each split."""
     for split in ("train", "val", "test"):
