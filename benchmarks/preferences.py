@@ -29,7 +29,7 @@ from descant.reward_models.vpl import VPL, VPLConfig
 from descant.tasks import Bools, Floats, Ints
 
 from .jobs import Done, Job
-from .studies import Study, Table, errors_of, interval
+from .studies import Study, Table, between, errors_of, interval
 
 PLACES = np.array(
     [0.15, 0.38, 0.62, 0.85]
@@ -231,7 +231,7 @@ def row(
     (mean, low, high), worst = interval(values), min(values, default=float("nan"))
     fine = len(values) == seeds and (bar is None or worst >= bar)
     goal = ("-" if bar is None else f">= {bar:g}") + ("" if fine else "  MISSED")
-    cells = (title, str(len(values)), f"{mean:.3f}", f"{low:.3f} to {high:.3f}", f"{worst:.3f}", goal)
+    cells = (title, str(len(values)), f"{mean:.3f}", between(low, high, ".3f"), f"{worst:.3f}", goal)
     return cells, {"measure": title, "values": values, "bar": bar}
 
 
