@@ -44,8 +44,8 @@ TRANSFORMER: dict[str, Any] = {"hidden": (16, 16), "recurrent": True, "trunk": "
 CRITIC: dict[str, Any] = {"critic_hidden": (8, 8)}
 REPLAY: dict[str, Any] = {"learning_starts": 8, "batch_size": 8, "gradient_steps": 2, "buffer_size": 500}
 PIECES: dict[str, Any] = {**REPLAY, "sequence_length": 4, "burn_in": 2}
-STEPS: dict[str, Any] = {"n_steps": 6}
-EPOCHS: dict[str, Any] = {**STEPS, "n_epochs": 2}
+STEPS: dict[str, Any] = {"n_steps": 4}
+EPOCHS: dict[str, Any] = {"n_steps": 4, "n_epochs": 1}
 NEAR: dict[str, Any] = {"prior": "BEGUN", "kl_coef": 0.1, "kl_target": 0.05}
 HELD: dict[str, Any] = {"init": "BEGUN", "penalty": "l2-sp"}
 KEPT: dict[str, Any] = {"init": "BEGUN", "penalty": "ewc", "fisher_states": 2}
@@ -73,7 +73,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {**GRU, **NEAR, "critic_hidden": (8, 16), "critic_sees": "reference", "collect": "episodes"},
     ),
     "ppo": ("ppo", CARTPOLE, {**PLAIN, **CRITIC, **EPOCHS}),
-    "ppo-lstm": ("ppo", COUNTERPOINT, {**LSTM, **CRITIC, **EPOCHS, **HELD, "minibatch_size": 12}),
+    "ppo-lstm": ("ppo", COUNTERPOINT, {**LSTM, **CRITIC, **EPOCHS, **HELD, "minibatch_size": 8}),
     "ppo-lstm-at-once": ("ppo", CARTPOLE, {**LSTM, **CRITIC, **EPOCHS}),
     "ppo-translates": (
         "ppo",
