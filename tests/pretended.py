@@ -67,7 +67,7 @@ class Pretending(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and to say so at each operation takes as long as the operation
+        return False  # nothing is compiled here, and to say so costs time at each operation
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return done(func, args, kwargs or {})
