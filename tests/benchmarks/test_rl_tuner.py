@@ -648,4 +648,4 @@ def test_it_goes_from_a_prior_to_a_report_and_is_not_done_again(
 
 def test_it_is_listed() -> None:
     assert suites.get("rl-tuner") is RL_TUNER
-    assert RL_TUNER.seeds == 3
+    assert RL_TUNER.seeds == 5
