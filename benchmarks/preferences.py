@@ -2,6 +2,7 @@
 
 1. A linear reward of sequences, 2,000 comparisons without noise: correlation of score and reward on others.
 2. The divergent toy: four groups prefer what is near their own place on [0, 1]; somebody new is known by 8 comparisons.
+   Where some of these are wrong, an accuracy hangs on who is asked: so many are, and a perfect observer beside.
    Bradley-Terry-Luce can't do better than one order of [0, 1] does; `vpl` reads a code off the 8.
 3. The same with a beta that makes the code say nothing, which the report must notice.
 """
@@ -36,17 +37,19 @@ PLACES = np.array(
 )  # of the four bumps, which are so narrow that only the distance counts
 LINE = spaces.Box(-np.inf, np.inf, (1,))
 PEOPLE, EACH, NEW = 400, 64, 500  # annotators learned from, comparisons of each, new ones to report on
+MANY = 20_000  # new ones for `vpl` under noise: known by their answers or not, 500 give an error of 0.009
 CONTEXT, ASKED = 8, 64  # comparisons that tell of somebody new, and those then predicted
 NOISE = 0.25
 SIZES = (1, 2, 4, 8, 16, 32)
 DIMENSIONS, COMPARISONS = 16, 2_000
 COLLAPSING = 30.0
+EVEN = 1e-9  # from even odds, within which a probability is even
 SETTINGS: dict[str, Any] = {
     "btl": Config(models=1, epochs=10, batch_size=512),
     "dpl": DPLConfig(models=1, epochs=10, batch_size=512),
     "dpl categorical": DPLConfig(models=1, epochs=10, batch_size=512, family="categorical"),
     "per-user": PerUserConfig(models=1, epochs=12, batch_size=256),
-    "vpl": VPLConfig(epochs=250, batch_size=64, beta=0.002, flips=0.4, opposite=0.05),
+    "vpl": VPLConfig(epochs=250, batch_size=64, beta=0.002, flips=0.3, opposite=0.02),
     "vpl collapsed": VPLConfig(epochs=20, beta=COLLAPSING, warmup=0.0),
 }
 
@@ -93,14 +96,14 @@ def linear(seed: int) -> float:
     return float(np.corrcoef(model.scores(items[1])[0].numpy(), worth[1])[0, 1])
 
 
-def toy(name: str, seed: int) -> dict[str, Any]:
-    """What a model of the toy is worth on annotators it has not seen."""
+def toy(name: str, seed: int, new: int = 0) -> dict[str, Any]:
+    """What a model of the toy is worth on annotators it has not seen; `vpl` under noise on `new` more too."""
     torch.set_num_threads(1)
     base = 1_000_003 * (seed + 1)
     config = replace(SETTINGS[name], seed=seed)
     model: Any = fit(name.split()[0], LINE, population(PEOPLE, EACH, base), config).model
     if name.startswith("vpl"):
-        return of_vpl(model, base)
+        return of_vpl(model, base, new)
     context, asked = met(base, CONTEXT)
     with torch.no_grad():
         if name != "per-user":
@@ -112,26 +115,31 @@ def toy(name: str, seed: int) -> dict[str, Any]:
     return found
 
 
-def met(base: int, size: int) -> tuple[Comparisons, Comparisons]:
-    """Contexts of new annotators, and what is asked then."""
-    data = population(NEW, size + ASKED, base + 9)
+def met(base: int, size: int, part: int = 0) -> tuple[Comparisons, Comparisons]:
+    """Contexts of `NEW` new annotators, others in each part, and what is asked then."""
+    data = population(NEW, size + ASKED, base + 9 + 1000 * part)
     place = torch.arange(len(data)) % (size + ASKED)
     return data.take(torch.nonzero(place < size)[:, 0]), data.take(torch.nonzero(place >= size)[:, 0])
 
 
-def turned(context: Comparisons, share: float) -> Comparisons:
+def turned(context: Comparisons, share: float, seed: int = 0) -> Comparisons:
     """The same with a share of the labels turned around, drawn for each."""
-    chance = torch.from_numpy(np.random.default_rng(0).random(len(context)) < share)
+    chance = torch.from_numpy(np.random.default_rng(seed).random(len(context)) < share)
     return replace(context, answers=torch.where(chance, 1 - context.answers, context.answers))
+
+
+def answered(odds: Tensor, asked: Comparisons) -> Tensor:
+    """Which answers the mean of the models gets right, half where it is even: float[K]."""
+    return right(odds.mean(0), asked.answers)
 
 
 def accuracy(odds: Tensor, asked: Comparisons) -> float:
     """Share that the mean of the models answers rightly."""
-    return float(right(odds.mean(0), asked.answers).mean())
+    return float(answered(odds, asked).mean())
 
 
-def of_vpl(model: VPL, base: int) -> dict[str, Any]:
-    """Accuracy by size of context, under noise, flip rate, and how much the code says."""
+def of_vpl(model: VPL, base: int, new: int) -> dict[str, Any]:
+    """Accuracy by size of context, under noise (of `new` others too), flip rate, and how much the code says."""
     by_size = {size: told(model, *met(base, size)) for size in SIZES}
     context, asked = met(base, CONTEXT)
     with torch.no_grad():
@@ -143,8 +151,30 @@ def of_vpl(model: VPL, base: int) -> dict[str, Any]:
         "by_size": by_size,
         "drawn": by_draw,
         "noisy": told(model, turned(context, NOISE), asked),
+        **(under_noise(model, base, new) if new else {}),
         "flips": float(((odds[0] > 0) != (odds[1] > 0)).float().mean()),
         **model.says(context),
+    }
+
+
+def under_noise(model: VPL, base: int, new: int) -> dict[str, float]:
+    """Accuracy where a share of the labels is wrong, of `new` annotators, `NEW` at a time; its standard error.
+
+    What an observer who knows the four places and the share of wrong labels answers rightly of the same is beside it.
+    """
+    mine, best = [], []
+    for part in range(new // NEW):
+        context, asked = met(base, CONTEXT, part)
+        context = turned(context, NOISE, base + 13 + 1000 * part)
+        with torch.no_grad():
+            odds = model.odds(asked, codes(model, context), asked.annotators)
+        mine.append(answered(odds, asked).reshape(NEW, -1).mean(1))
+        best.append(answered(observer(context, asked, NOISE)[None], asked).mean())
+    each = torch.cat(mine)
+    return {
+        "noisy_many": float(each.mean()),
+        "noisy_error": float(each.std()) / len(each) ** 0.5,
+        "observer": float(torch.stack(best).mean()),
     }
 
 
@@ -157,6 +187,26 @@ def told(model: VPL, context: Comparisons, asked: Comparisons) -> float:
 def codes(model: VPL, context: Comparisons) -> Tensor:
     """Posterior means: float[M, B, D]."""
     return model.posterior(context).mean
+
+
+def observer(context: Comparisons, asked: Comparisons, share: float) -> Tensor:
+    """P(a) - 1/2 of what is asked, float[K], by Bayes' rule from contexts of which a share of the labels is wrong.
+
+    It knows the four places, and that groups are as likely each.
+    """
+    fits = by_group(context) == (context.answers == 0)[:, None]
+    told = torch.where(fits, np.log(1 - share), np.log(share))
+    likely = torch.zeros(int(context.annotators.max()) + 1, len(PLACES), dtype=told.dtype)
+    posterior = likely.index_add(0, context.annotators, told).softmax(-1)
+    favour = (posterior[asked.annotators] * by_group(asked)).sum(-1) - 0.5
+    return torch.where(favour.abs() < EVEN, 0.0, favour)
+
+
+def by_group(data: Comparisons) -> Tensor:
+    """Whether each group prefers the first: bool[K, groups]."""
+    points = (data.items.columns[data.pairs][..., 0, 0].double().numpy() + 1) / 2
+    groups = np.broadcast_to(np.arange(len(PLACES)), (len(points), len(PLACES)))
+    return torch.from_numpy(prefers_first(points[:, None], groups))
 
 
 def by_heads(model: Any, context: Comparisons, asked: Comparisons) -> Tensor:
@@ -176,7 +226,11 @@ def jobs(seeds: Sequence[int]) -> list[Job]:
     """The linear reward and each model of the toy, on every seed."""
     work = [Job(f"linear seed {seed}", f"{__name__}:linear", {"seed": seed}) for seed in seeds]
     return work + [
-        Job(f"{name} seed {seed}", f"{__name__}:toy", {"name": name, "seed": seed})
+        Job(
+            f"{name} seed {seed}",
+            f"{__name__}:toy",
+            {"name": name, "seed": seed} | ({"new": MANY} if name == "vpl" else {}),
+        )
         for name in SETTINGS
         for seed in seeds
     ]
@@ -207,7 +261,9 @@ BARS: tuple[tuple[str, str, str, float | None], ...] = (
         ("vpl", str(size), f"accuracy, {size} comparisons", 0.97 if size == CONTEXT else None)
         for size in SIZES
     ),
-    ("vpl", "noisy", "accuracy, a quarter of the 8 wrong", 0.85),
+    ("vpl", "noisy_many", f"accuracy, a quarter of the 8 wrong, of {MANY:,}", 0.85),
+    ("vpl", "observer", "a perfect observer's, of the same", None),
+    ("vpl", "noisy", f"accuracy, a quarter of the 8 wrong, of {NEW}", None),
     ("vpl", "drawn", f"accuracy, {CONTEXT} comparisons, z drawn", None),
     ("vpl", "flips", "answers turned with all labels", 0.75),
     ("vpl", "active", "active units", 4),

@@ -16,7 +16,7 @@ MINUTES: dict[str, float] = {
     "imitation": 38,
     "over-optimisation": 3.7,
     "rl-tuner": 117,
-    "preferences": 26,
+    "preferences": 24,
     "rlhf": 47,
     "translation": 125,
 }
