@@ -9,7 +9,7 @@ from descant.runs.digests import content_hash, sha256
 from descant.text.parallel import folder_files
 
 ENV = "descant/Translation-v0"
-CONSTANT = f"{__package__}.translation_rewards:Constant"
+CONSTANT, UNCLIPPED = (f"{__package__}.translation_rewards:{name}" for name in ("Constant", "Unclipped"))
 LONGEST = 50  # tokens of a sentence of the pairs; longer ones are left out and counted
 
 Settings = dict[str, Any]
@@ -49,6 +49,7 @@ METHODS: dict[str, tuple[str, Settings, Any]] = {
     "rloo, constant reward": ("rloo", {}, CONSTANT),
     "rloo, bleu add-k 10": ("rloo", {}, {"name": "bleu", "smoothing": "add-k", "value": 10.0}),
     "rloo, length": ("rloo", {}, "length"),
+    "rloo, words not clipped": ("rloo", {}, UNCLIPPED),
 }
 CONTROLS = ("reinforce, no baseline, constant reward", "rloo, constant reward")
 # Ways in which a prior is learned, and the options of each.
@@ -70,7 +71,10 @@ GRAMMAR: Settings = {
             "methods": [name for name in METHODS if name not in (MIXED, VINE, AGAIN)],
             # With a cost of leaving the prior too: where that may hold back what goes wrong without it. Of a constant
             # reward `rloo` learns nothing anyway.
-            "kept": ["rloo", "rloo, length", "rloo, bleu add-k 10", "reinforce, no baseline, constant reward"],
+            "kept": [
+                "rloo", "rloo, length", "rloo, words not clipped", "rloo, bleu add-k 10",
+                "reinforce, no baseline, constant reward",
+            ],
         }
     },
     "tune": {"steps": 300_000, "config": {"num_envs": 256, "learning_rate": 1e-3, "group_size": 8}},

@@ -15,7 +15,7 @@ from descant.benchmarks.command import Bench
 from descant.benchmarks.jobs import Done, Job, call
 from descant.benchmarks.outlooks import MINUTES, outlook
 from descant.benchmarks.translation_measure import PLACES, errors, rates, sentence_scores
-from descant.benchmarks.translation_rewards import Constant
+from descant.benchmarks.translation_rewards import Constant, Unclipped
 from descant.benchmarks.translation_runs import run_in, split_tasks
 from descant.benchmarks.translation_tables import COLUMNS, bars, rows_of
 from descant.benchmarks.translation_worlds import AGAIN, GRAMMAR, METHODS, MIXED, PAIRS, VINE, pairs_world
@@ -134,6 +134,27 @@ def test_a_constant_reward_pays_once_for_what_ends() -> None:
         state, reward, _ = task.step(state, np.array(actions), rng)
         paid.append(reward.tolist())
     assert paid == [[0, 0], [1, 0], [0, 1]]
+
+
+def test_words_that_are_not_clipped_count_as_often_as_they_are_written() -> None:
+    task: Any = build(ENV, tasks.get(ENV), {"size": 8, "reward": Unclipped()})
+    rng = np.random.default_rng(0)
+    state = task.reset(rng, 4)
+    right = [[int(word) for word in task.pairs.references.tokens[row] if word >= 0] for row in state.pair]
+    foreign = next(i for i in range(EOS + 1, task.action_space.n) if all(i not in words for words in right))
+    n = [len(words) for words in right]
+    written = [
+        [right[0][0]] * n[0],  # one word of the reference, as often as it has words: all
+        [right[1][0]] * (n[1] // 2),  # the same, too short
+        [right[2][0], foreign] + [foreign] * (n[2] - 2),
+        right[3],
+    ]
+    paid = np.zeros(4)
+    for place in range(max(n) + 1):
+        action = np.array([words[place] if place < len(words) else EOS for words in written])
+        state, reward, _ = task.step(state, action, rng)
+        paid += reward
+    assert paid == pytest.approx([1.0, np.exp(1 - n[1] / (n[1] // 2)), 1 / n[2], 1.0])
 
 
 class Parrot:
