@@ -203,7 +203,10 @@ def test_every_rank_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     for name, value in (("RANK", "2"), ("WORLD_SIZE", "3"), ("LOCAL_RANK", "2")):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(DescantError, match="no CUDA on this machine: pass device cpu"), parallel.joined("cuda"):
+    with (
+        pytest.raises(DescantError, match="no CUDA on this machine: pass device cpu"),
+        parallel.joined("cuda"),
+    ):
         pass
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
