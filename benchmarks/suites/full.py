@@ -19,6 +19,7 @@ MINUTES: dict[str, float] = {
     "preferences": 24,
     "rlhf": 47,
     "translation": 129,
+    "speed": 4.0,
 }
 
 FULL = Plan("full", tuple(name for name in SUITES if name != "full"))
