@@ -21,7 +21,7 @@ from .kl_frontier import Point, exact_points, reward_at
 from .kl_measure import measure
 from .kl_picture import draw
 from .kl_prior import ENV, load_prior, measured_on, prior_in, world_options
-from .studies import Study, Table, errors_of, interval
+from .studies import Study, Table, errors_of, give_or_take, interval
 
 AGENT = "reinforce"
 WORLDS = {"generated": 300_000, "dorian": 100_000}  # and environment steps to tune on each
@@ -212,8 +212,7 @@ def margins(fine: Mapping[int, Mapping[str, float]], fronts: Mapping[int, list[P
 
 def spread(found: tuple[float, float, float], digits: int) -> str:
     """Mean and half the 95 % interval."""
-    mean, low, high = found
-    return f"{mean:.{digits}f} ± {(high - low) / 2:.{digits}f}"
+    return give_or_take(*found, digits)
 
 
 KL_CONTROL = Study("kl-control", jobs, tables)

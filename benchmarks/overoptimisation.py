@@ -23,7 +23,7 @@ from .overoptimisation_picture import draw
 from .overoptimisation_policies import best_of, learned, point, tilted_to
 from .overoptimisation_report import write_report
 from .overoptimisation_worlds import World, compare, fit_scores, make_world, proxies_of
-from .studies import Study, Table, errors_of, interval
+from .studies import Study, Table, errors_of, give_or_take, interval
 
 WORLD = {
     "tokens": 4,
@@ -213,8 +213,7 @@ def fits_table(curves: Curves) -> Table:
 
 def spread(found: tuple[float, float, float]) -> str:
     """Mean and half the 95 % interval over worlds."""
-    mean, low, high = found
-    return f"{mean:.3f} ± {(high - low) / 2:.3f}"
+    return give_or_take(*found, 3)
 
 
 OVER_OPTIMISATION = Study("over-optimisation", jobs, tables, seeds=WORLDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from .jobs import Done
 from .rl_tuner_bars import PUBLISHED, STATISTICS, Bar, bars, missed
 from .rl_tuner_settings import CONTROLLED, CS, FRONTIER, Setting
-from .studies import Table, interval
+from .studies import Table, give_or_take, interval
 
 NOTE_RNN, TUNES = "Note RNN", "tunes held out"
 MEASURES = (
@@ -55,11 +54,7 @@ class Model:
     def cell(self, name: str, digits: int, scale: int = 1) -> str:
         """Mean and half the 95 % interval; a dash where there is nothing."""
         values = [scale * value for value in self.values(name)]
-        mean, low, _ = interval(values)
-        if not values:
-            return "-"
-        rounded = round(mean, digits) + 0.0  # which is not -0
-        return f"{rounded:.{digits}f}" + (f" ± {mean - low:.{digits}f}" if math.isfinite(low) else "")
+        return give_or_take(*interval(values), digits) if values else "-"
 
     def mean(self, wanted: Sequence[Bar]) -> list[dict[str, float]]:
         """The mean over seeds of what the bars ask for, as of a single seed; nothing where there is no seed."""

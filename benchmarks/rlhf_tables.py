@@ -9,7 +9,7 @@ from typing import Any
 
 from .jobs import Done
 from .rlhf_settings import GROUPS, PRICE, ROUNDS
-from .studies import Table, errors_of, interval
+from .studies import Table, errors_of, give_or_take, interval
 
 Value = Mapping[str, Any]
 MEASURES = (
@@ -37,12 +37,7 @@ def values_of(done: Sequence[Done], work: str) -> dict[int, Value]:
 
 def cell(values: Sequence[float], digits: int, scale: int = 1) -> str:
     """Mean and half the 95 % interval; a dash where there is nothing."""
-    if not values:
-        return "-"
-    mean, low, _ = interval([scale * value for value in values])
-    return f"{round(mean, digits) + 0.0:.{digits}f}" + (
-        f" ± {mean - low:.{digits}f}" if math.isfinite(low) else ""
-    )
+    return give_or_take(*interval([scale * value for value in values]), digits) if values else "-"
 
 
 def policies_of(done: Sequence[Done], rounds: int) -> dict[str, dict[int, Value]]:

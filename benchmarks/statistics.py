@@ -97,6 +97,12 @@ def between(low: float, high: float, form: str) -> str:
     return f"{low:{form}} to {high:{form}}" if np.isfinite(low) and np.isfinite(high) else "-"
 
 
+def give_or_take(mean: float, low: float, high: float, digits: int) -> str:
+    """Mean and half the interval in a cell of a table; the mean alone where one value gives no interval."""
+    shown = f"{round(mean, digits) + 0.0:.{digits}f}"  # no -0
+    return f"{shown} ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) and np.isfinite(high) else shown
+
+
 def bootstrap(
     statistic: Statistic,
     *samples: Any,

@@ -16,6 +16,7 @@ from .executors import LOCAL, Executor
 from .jobs import Done, Job, run_jobs
 from .statistics import between as between  # studies take these from here
 from .statistics import caution
+from .statistics import give_or_take as give_or_take
 from .statistics import interval as interval
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .jobs import Done
-from .studies import Table, interval
+from .studies import Table, give_or_take, interval
 from .translation_measure import PLACES, rates
 from .translation_worlds import CONTROLS
 
@@ -79,10 +79,7 @@ def rows_of(done: Sequence[Done]) -> list[Row]:
 
 def mean(values: Sequence[float], digits: int = 1) -> str:
     """Mean and half its 95 % t interval; "" where there is nothing."""
-    if not values:
-        return ""
-    middle, low, _ = interval(values)
-    return f"{middle:.{digits}f}" + (f" ± {middle - low:.{digits}f}" if len(values) > 1 else "")
+    return give_or_take(*interval(values), digits) if values else ""
 
 
 def _gain(name: str, digits: int, share: bool = False) -> Callable[[Row], str]:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from descant.benchmarks.jobs import Done, Job
 from descant.benchmarks.raw import NAME, read_jobs
-from descant.benchmarks.statistics import between, caution
+from descant.benchmarks.statistics import between, caution, give_or_take
 from descant.benchmarks.studies import (
     Study,
     Table,
@@ -131,3 +131,9 @@ def test_a_traceback_stands_below_what_failed() -> None:
         "- failed: seed 1: OSError: x\n- failed: seed 1: ValueError: y\n\n"
         "      Traceback\n        File z\n      ValueError: y"
     )
+
+
+def test_a_mean_of_one_seed_has_nothing_after_it() -> None:
+    assert give_or_take(*interval([0.25]), 3) == "0.250"
+    assert give_or_take(*interval([-1e-9, -1e-9]), 2) == "0.00 ± 0.00"
+    assert give_or_take(1.0, 0.75, 1.25, 2) == "1.00 ± 0.25"
