@@ -63,5 +63,5 @@ def tables(done: Sequence[Done], out: Path) -> list[Table]:
     return [make(done) for make in makers]
 
 
-RLHF = Study("rlhf", jobs, tables, seeds=5, options=("prior",))
+RLHF = Study("rlhf", jobs, tables, seeds=10, options=("prior",))
 """Preferences to policies: three rounds with a teacher, and three groups that disagree."""

@@ -438,7 +438,7 @@ def test_what_failed_is_counted_and_nothing_measured_misses(tmp_path: Path) -> N
 
 def test_there_is_a_job_for_every_part_on_every_seed() -> None:
     made = jobs(range(3))
-    assert len({job.key for job in made}) == len(made) == 1 + 3 * 4
+    assert len({job.key for job in made}) == len(made) == 1 + 3 * 5
     for job in made:
         module, _, name = job.work.partition(":")
         assert callable(getattr(import_module(module), name))
@@ -461,7 +461,7 @@ def test_settings_keep_to_what_may_be_asked() -> None:
 
 def test_it_is_listed() -> None:
     assert suites.get("rlhf") is RLHF
-    assert RLHF.seeds == 5
+    assert RLHF.seeds == 10
 
 
 # From the command line
@@ -471,7 +471,8 @@ def test_it_runs_from_the_command_line(
     prior: Prior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(rlhf, "ROUNDS", dataclasses.replace(SMALL, pairs=[16, 16, 16], steps=1024))
-    monkeypatch.setattr(rlhf, "GROUPS", FEW)
+    for title in rlhf.SETTINGS:
+        monkeypatch.setitem(rlhf.SETTINGS, title, FEW)
     monkeypatch.setattr(studies, "run_jobs", lambda made, out, *_, **__: [call(job, out) for job in made])
     code = main(["bench", "rlhf", "--prior", prior.path, "--out", str(tmp_path), "--seeds", "1", "--json"])
     found = json.loads(capsys.readouterr().out)
@@ -486,5 +487,6 @@ def test_what_is_done_is_known_by_its_settings(prior: Prior, monkeypatch: pytest
 
     before = keys()
     assert keys() == before
-    monkeypatch.setattr(rlhf, "GROUPS", FEW)
-    assert [old == new for old, new in zip(before, keys(), strict=True)] == [True, True, True, True, False]
+    monkeypatch.setitem(rlhf.SETTINGS, "groups", FEW)
+    same = [old == new for old, new in zip(before, keys(), strict=True)]
+    assert same == [True, True, True, True, False, True]
