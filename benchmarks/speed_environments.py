@@ -6,7 +6,7 @@ Sides go in turns, in one process; seconds are the processor's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -70,25 +70,21 @@ def _stepper(env: Any) -> Callable[[], int]:
     """A function that steps the environment through actions drawn in advance; how many steps it made."""
     env.reset(seed=0)
     env.action_space.seed(0)
-    batches = [env.action_space.sample() for _ in range(ACTIONS)]
-
-    def steps() -> int:
-        for actions in batches:
-            env.step(actions)
-        return ACTIONS
-
-    return steps
+    return _through(env, [env.action_space.sample() for _ in range(ACTIONS)])
 
 
 def _sb3_stepper(env: Any) -> Callable[[], int]:
+    """The same of an SB3 `VecEnv`, whose space is that of one environment."""
     env.reset()
     rng = np.random.default_rng(0)
-    batches = [rng.integers(0, env.action_space.n, env.num_envs) for _ in range(ACTIONS)]
+    return _through(env, [rng.integers(0, env.action_space.n, env.num_envs) for _ in range(ACTIONS)])
 
+
+def _through(env: Any, batches: Sequence[Any]) -> Callable[[], int]:
     def steps() -> int:
         for actions in batches:
             env.step(actions)
-        return ACTIONS
+        return len(batches)
 
     return steps
 

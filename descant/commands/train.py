@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -146,8 +146,6 @@ def train(
     """
     from descant import parallel
     from descant.agent import make_config
-    from descant.devices import check_device
-    from descant.runs.checkpoints import load_checkpoint
     from descant.runs.interrupts import interruptible
     from descant.runs.tracking import make_tracker
 
@@ -163,10 +161,7 @@ def train(
     writes = parallel.is_first()
     with run.lock() if writes else contextlib.nullcontext(), interruptible() as interrupt:
         last = run.checkpoint_path("last")
-        resumed = load_checkpoint(last) if last.exists() or run.has_checkpoint("last") else None
-        if resumed:
-            resumed.manifest["config"] |= own  # which says where they were when it was saved
-            check_device(resumed.manifest["config"].get("device", "cpu"))
+        resumed = _last_checkpoint(run, own)
         agent = kind.from_checkpoint(resumed, env) if resumed else kind(env, config)
         if prepare is not None:
             prepare(agent)
@@ -192,6 +187,20 @@ def train(
                 agent.save(last)
     env.close()
     return bool(agent.num_timesteps >= total or getattr(agent, "finished", False))
+
+
+def _last_checkpoint(run: RunFolder, own: Mapping[str, Any]) -> Any:
+    """Where the run stopped, its configuration with what is the run's `own` now; None where it has not begun."""
+    from descant.devices import check_device
+    from descant.runs.checkpoints import load_checkpoint
+
+    last = run.checkpoint_path("last")
+    if not last.exists() and not run.has_checkpoint("last"):
+        return None
+    resumed = load_checkpoint(last)
+    resumed.manifest["config"] |= own  # which says where they were when it was saved
+    check_device(resumed.manifest["config"].get("device", "cpu"))
+    return resumed
 
 
 def device_of(run: RunFolder) -> str:
