@@ -25,6 +25,7 @@ def create(path: Path) -> None:
     path = Path(os.path.abspath(path))
     if path.exists():
         raise DescantError(f"{path} is there already: add to it, or give another name.")
+    refuse_log(path)
     aside = path.with_name(f".descant-{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +38,16 @@ def create(path: Path) -> None:
         raise DescantError(f"Cannot make the store {path}: {error.strerror}. Give another path.") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def refuse_log(path: Path) -> None:
+    """DescantError where the log of a store that is gone lies there: SQLite would read it into the new one."""
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise DescantError(
+            f"{log} is left of a store that is gone, and may hold judgements: put that store back beside it, or move "
+            "it away, or give another name."
+        )
 
 
 def connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
@@ -154,12 +165,19 @@ def in_words(path: Path) -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise
     except sqlite3.OperationalError as error:
+        if "decode" in str(error):  # text that is no text any more
+            raise damaged(path, str(error).partition(" with text")[0]) from error
         raise Unsaved(f"{path}: {error}. {_remedy(str(error))}") from error
     except sqlite3.DatabaseError as error:
-        raise Unsaved(
-            f"{path} is damaged ({error}): copy it away with its -wal file, then restore it from an export, or save "
-            f"what is left with: sqlite3 {path} .recover"
-        ) from error
+        raise damaged(path, str(error)) from error
+
+
+def damaged(path: Path, what: str) -> Unsaved:
+    """What to do with a store in which something is not as it was written."""
+    return Unsaved(
+        f"{path} is damaged ({what}): copy it away with its -wal file, then restore it from an export, or save "
+        f"what is left with: sqlite3 {path} .recover"
+    )
 
 
 def _remedy(message: str) -> str:
@@ -169,7 +187,7 @@ def _remedy(message: str) -> str:
         return "Another program is writing to it: try again when it is done."
     if "readonly" in message:
         return "It can't be written to: change its permissions, or copy it."
-    return "Check that the file and its folder can be read and written."
+    return "Check that the file and its folder can be read and written, and that the disk has room."
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:

@@ -313,16 +313,26 @@ class Store:
     def _clips(self, where: str, *values: Any) -> Iterator[Clip]:
         sql = f"SELECT environment, arguments, tokens, source, text, metadata FROM clips {where}"
         for environment, arguments, tokens, source, text, metadata in self._rows(sql, values):
-            yield Clip(
-                environment, from_json(arguments), tuple(from_json(tokens)), source, text, from_json(metadata)
-            )
+            with self._as_written():
+                clip = Clip(
+                    environment,
+                    from_json(arguments),
+                    tuple(from_json(tokens)),
+                    source,
+                    text,
+                    from_json(metadata),
+                )
+            yield clip
 
     def _pairs(self, where: str, *values: Any) -> Iterator[Pair]:
         sql = (
             "SELECT a.hash, b.hash, p.left, p.strategy, p.uuid, r.uuid, p.model_hash, p.created FROM pairs p "
             f"JOIN clips a ON a.id = p.a JOIN clips b ON b.id = p.b LEFT JOIN pairs r ON r.id = p.repeats {where}"
         )
-        return (Pair(*row) for row in self._rows(sql, values))
+        for row in self._rows(sql, values):
+            with self._as_written():
+                pair = Pair(*row)
+            yield pair
 
     def _judgements(self, where: str, *values: Any, table: str = "judgements") -> Iterator[Judgement]:
         sql = (
@@ -332,7 +342,17 @@ class Store:
         )
         for row in self._rows(sql, values):
             *plain, listening, note = row
-            yield Judgement(*plain, **{"listening": from_json(listening), "note": note})
+            with self._as_written():
+                judgement = Judgement(*plain, **{"listening": from_json(listening), "note": note})
+            yield judgement
+
+    @contextlib.contextmanager
+    def _as_written(self) -> Iterator[None]:
+        """All was checked before it was kept: what is wrong now has been damaged since."""
+        try:
+            yield
+        except (DescantError, TypeError) as error:
+            raise connections.damaged(self.path, str(error)) from error
 
 
 # An undo takes one back, a redo or a new judgement adds one.

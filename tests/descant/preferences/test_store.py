@@ -304,6 +304,35 @@ def test_a_damaged_store_says_so_and_is_left_alone(store: Store) -> None:
         read_all(store.path)
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("clips", "arguments", b'{"key": "\xff"}'), ("clips", "tokens", b"[1, "), ("clips", "tokens", b"7"),
+        ("pairs", "strategy", b"\xe9"), ("pairs", "strategy", b"a\x01b"), ("judgements", "listening", b"[]"),
+    ],
+)  # fmt: skip
+def test_a_record_that_is_not_as_it_was_written_is_damage(
+    store: Store, table: str, column: str, value: bytes
+) -> None:
+    store.judge(judged(next(store.pairs())))
+    store.connection.execute(f"DROP TRIGGER {table}_no_update")
+    store.connection.execute(f"UPDATE {table} SET {column} = CAST(? AS TEXT) WHERE id = 1", (value,))
+    with pytest.raises(Unsaved, match=r"taste\.db is damaged .*restore it from an export"):
+        list(getattr(store, table)())
+
+
+def test_the_log_of_a_store_that_is_gone_does_not_spoil_another(store: Store, tmp_path: Path) -> None:
+    log = tmp_path / "new.db-wal"
+    shutil.copy(tmp_path / "taste.db-wal", log)  # as a kill and a removal of the store alone leave it
+    before = log.read_bytes()
+    with pytest.raises(DescantError, match=r"new\.db-wal is left of a store that is gone"):
+        Store.create(tmp_path / "new.db")
+    assert log.read_bytes() == before
+    assert not (tmp_path / "new.db").exists()
+    log.write_bytes(b"")  # holds nothing
+    Store.create(tmp_path / "new.db").close()
+
+
 def test_a_whole_store_passes_the_check(store: Store) -> None:
     store.check()
 
