@@ -40,10 +40,11 @@ export class Player {
     return this.buffers.get(clip);
   }
 
+  // A side that is null has nothing to hear.
   async show(left, right) {
     this.stop();
     this.reset();
-    const [a, b] = await Promise.all([this.load(left), this.load(right)]);
+    const [a, b] = await Promise.all([left, right].map((clip) => clip && this.load(clip)));
     this.clips = { left: a, right: b };
   }
 
@@ -91,9 +92,9 @@ export class Player {
 
   // The other clip from the same place, at the very sample where this one ends.
   swap() {
-    if (!this.playing) return;
-    const when = this.context.currentTime + AHEAD;
     const other = this.playing === "left" ? "right" : "left";
+    if (!this.playing || !this.clips[other]) return;
+    const when = this.context.currentTime + AHEAD;
     this.stop(when);
     const place = this.at[other === "left" ? "right" : "left"];
     this.at[other] = place < this.duration(other) ? place : 0;

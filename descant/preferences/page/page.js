@@ -68,28 +68,31 @@ async function show(next, said = "") {
   player.clear();
   if (!pair) {
     say(said);
+    button("swap").hidden = true;
     document.body.dataset.ready = "finished";
     return;
   }
   $("prompt").hidden = pair.prompt === null;
   $("prompt").textContent = pair.prompt ?? "";
   for (const side of SIDES) showClip(side, pair[side]);
-  const music = SIDES.every((side) => pair[side].seconds !== null);
-  for (const name of ["play-left", "play-right"]) button(name).hidden = !music;
-  button("swap").hidden = !music;
+  for (const side of SIDES) button(`play-${side}`).hidden = !sounds(pair[side]);
+  button("swap").hidden = !SIDES.every((side) => sounds(pair[side]));
   shownAt = Date.now();
   say(said);
-  if (music) await sound(pair);
+  if (SIDES.some((side) => sounds(pair[side]))) await sound(pair);
   if (now.pair !== pair) return; // judged meanwhile
   document.body.dataset.ready = pair.uuid;
   tick();
   preload();
 }
 
+const sounds = (clip) => clip.seconds !== null;
+
 async function sound(pair) {
   try {
-    await player.show(pair.left.id, pair.right.id);
-    if (now.pair === pair && $("autoplay").checked && player.context) player.toggle("left");
+    await player.show(...SIDES.map((side) => (sounds(pair[side]) ? pair[side].id : null)));
+    const first = SIDES.find((side) => sounds(pair[side]));
+    if (now.pair === pair && $("autoplay").checked && player.context) player.toggle(first);
   } catch (error) {
     say(`The sound could not be loaded (${error.message}). Reload the page, or skip this pair.`, true);
   }
@@ -108,7 +111,7 @@ const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 
 function showClip(side, clip) {
   const article = $(side);
-  const music = clip.seconds !== null;
+  const music = sounds(clip);
   const picture = article.querySelector("picture");
   const image = article.querySelector("img");
   picture.hidden = !music;
@@ -143,7 +146,7 @@ function preload() {
   const clips = [pair, next].filter(Boolean).flatMap((one) => [one.left, one.right]);
   player.keep(clips.map((clip) => clip.id));
   for (const clip of clips) {
-    if (clip.seconds === null) continue;
+    if (!sounds(clip)) continue;
     player.load(clip.id).catch(() => {});
     new Image().src = `/clips/${clip.id}/score-${matchMedia("(max-width: 46rem)").matches ? "narrow" : "wide"}.svg`;
   }
@@ -165,7 +168,7 @@ function heard(side, what, position) {
 
 function listened(side) {
   if (!now?.pair) return 0;
-  return now.pair[side].seconds === null ? (Date.now() - shownAt) / 1000 : player.listened(side);
+  return sounds(now.pair[side]) ? player.listened(side) : (Date.now() - shownAt) / 1000;
 }
 
 // Seconds that are still to be heard, or read, before a judgement.
@@ -196,10 +199,15 @@ function tick() {
 }
 
 function waitText(left) {
-  const music = now.pair.left.seconds !== null;
-  if (!music) return `Read both: ${Math.ceil(Math.max(...left))} s until you can judge.`;
-  const parts = SIDES.flatMap((side, i) => (left[i] > 0 ? [`${LETTERS[side]} for ${Math.ceil(left[i])} s`] : []));
-  return `Listen to ${parts.join(" and ")} before you judge.`;
+  const music = SIDES.map((side) => sounds(now.pair[side]));
+  if (!music.includes(true)) return `Read both: ${Math.ceil(Math.max(...left))} s until you can judge.`;
+  const same = !music.includes(false); // then it is said once
+  const parts = SIDES.flatMap((side, i) => {
+    const verb = music[i] ? "listen to " : "read ";
+    return left[i] > 0 ? [`${same ? "" : verb}${LETTERS[side]} for ${Math.ceil(left[i])} s`] : [];
+  });
+  const text = `${same ? "listen to " : ""}${parts.join(" and ")} before you judge.`;
+  return text[0].toUpperCase() + text.slice(1);
 }
 
 function clock(seconds) {

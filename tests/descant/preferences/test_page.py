@@ -15,7 +15,7 @@ from descant.preferences.records import Clip, Pair
 from descant.preferences.store import Store
 
 from .browser import CHROMIUM, DRIVER, MISSING, Browser, chromium
-from .records import filled, pair_of
+from .records import filled, melody, pair_of
 from .serving import serving_here
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
@@ -197,6 +197,42 @@ def test_text_is_shown_as_text(browser: Browser, tmp_path: Path) -> None:
         assert browser.run("return document.title") == "Which do you prefer?"
         assert browser.run("return document.querySelectorAll('main script, main img[src=x]').length") == 0
         assert browser.complaints() == []
+
+
+def test_a_clip_without_sound_is_read_beside_one_that_is_heard(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "half.db"
+    prompt = {"key": "C", "steps": 9}
+    clips = [Clip("descant/Melody-v0", prompt, (), "silent"), melody(3), melody(4)]
+    with Store.create(path) as store:
+        for clip in clips:
+            store.add_clip(clip)
+        for pair in (pair_of(*clips[:2]), pair_of(clips[1], clips[0]), pair_of(*clips[1:])):
+            store.add_pair(pair)
+    hidden = (
+        "['play-left', 'play-right', 'swap'].map((k) => document.querySelector(`[data-key=${k}]`).hidden)"
+    )
+    wait = "document.getElementById('wait').textContent"
+    with serving_here(path, 0.4) as link:
+        enter(browser, link, "half")
+        assert browser.run(f"return {hidden}") == [True, False, True]
+        browser.press("a")
+        assert browser.wait("document.getElementById('status').textContent").endswith(
+            "isten to B for 1 s before you judge."
+        )
+        browser.press("1", "x", "2")
+        browser.wait("document.getElementById('right').classList.contains('playing')")
+        browser.press("x")  # there is nothing to switch to
+        browser.wait(f"{wait} === ''")
+        pressed(browser, "b")
+        assert browser.run(f"return {hidden}") == [False, True, True]
+        browser.press("1")
+        browser.wait(f"{wait} === ''")
+        pressed(browser, "a")
+        assert browser.run(f"return {hidden}") == [False, False, False]
+        pressed(browser, "s")
+        assert browser.run(f"return {hidden}[2]")  # all done
+        assert browser.complaints() == []
+    assert list(standing(path, "half").values()) == ["right", "left", "skip"]
 
 
 def test_every_control_has_a_name_a_key_and_the_focus(browser: Browser, tmp_path: Path) -> None:
