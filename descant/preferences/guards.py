@@ -92,7 +92,7 @@ class Guard:
         try:
             check_host(headers, self.hosts)
             check_method(scope["method"])
-            if session := self._enters(scope):
+            if session := self._enters(scope, headers):
                 await _redirect(guarded, f"{self.cookie}={session}; HttpOnly; SameSite=Strict; Path=/")
                 return
             if not self.sessions.knows(cookie_of(headers, self.cookie)):
@@ -108,12 +108,17 @@ class Guard:
         except Denied as denied:
             await _answer(guarded, denied.status, denied.why)
 
-    def _enters(self, scope: MutableMapping[str, Any]) -> str | None:
-        """The session of a request that comes with the token of the link; Denied where that is used or wrong."""
+    def _enters(self, scope: MutableMapping[str, Any], headers: dict[str, list[str]]) -> str | None:
+        """The session of a request that comes with the token of the link; Denied where that is used or wrong.
+
+        A browser that is in already stays in, with whatever link: people click the same one again.
+        """
         query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1"))
         if scope["path"] != "/" or scope["method"] != "GET" or "token" not in query:
             return None
         session = self.sessions.redeem(query["token"][0])
+        if session is None and self.sessions.knows(own := cookie_of(headers, self.cookie)):
+            return own
         if session is None:
             raise Denied(403, "This link was used already, or is wrong: take the last one that was printed.")
         return session
