@@ -126,9 +126,13 @@ class GroupSettings:
 
 ROUNDS, GROUPS = Settings(), GroupSettings()
 # The same with one price of a nat for all policies, so that a reward model that is unsure moves its policy little.
-# In 20 epochs vpl had not told all groups apart on one of the seeds 100 to 104, in 40 it had.
+# In 20 epochs vpl had not told all groups apart on one of the seeds 100 to 104, in 40 it had. Five models of each kind
+# and codes of 64 comparisons: on seeds 100 to 109 no group preferred its own policy in less than 86 % of pairs.
 PRICED = dataclasses.replace(
     GROUPS,
-    models={"btl": GROUPS.models["btl"], "vpl": {**GROUPS.models["vpl"], "epochs": 40}},
+    models={
+        "btl": {**GROUPS.models["btl"], "models": 5},
+        "vpl": {**GROUPS.models["vpl"], "models": 5, "epochs": 40, "context": 64},
+    },
     tuning={**{name: value for name, value in TUNING.items() if name != "kl_gain"}, "kl_coef": PRICE},
 )

@@ -201,7 +201,7 @@ def test_a_price_without_a_gain_is_the_same_to_the_end_and_the_target_a_cap(prio
     assert dear < 0.01 < 0.03 < cheap <= 0.051
 
 
-def test_groups_at_one_price_differ_in_the_price_and_how_long_vpl_learns() -> None:
+def test_groups_at_one_price_differ_in_the_price_and_how_reward_models_learn() -> None:
     given = {
         job.work.partition(":")[2]: job.arguments["settings"]
         for job in jobs([0])
@@ -209,7 +209,10 @@ def test_groups_at_one_price_differ_in_the_price_and_how_long_vpl_learns() -> No
     }
     same, one = given["disagreeing"], given["at_one_price"]
     assert {name for name in same if same[name] != one[name]} == {"models", "tuning"}
-    assert one["models"] == {"btl": same["models"]["btl"], "vpl": {**same["models"]["vpl"], "epochs": 40}}
+    assert one["models"] == {
+        "btl": {**same["models"]["btl"], "models": 5},
+        "vpl": {**same["models"]["vpl"], "models": 5, "epochs": 40, "context": 64},
+    }
     assert one["tuning"]["kl_coef"] == PRICE
     assert "kl_gain" not in one["tuning"]
     assert {n: v for n, v in same["tuning"].items() if n not in ("kl_coef", "kl_gain")} == {
