@@ -52,4 +52,6 @@ class Agreement:
 def _told(e: dict[str, Any]) -> str:
     if e["value"] is None:
         return f"not known (n = {e['n']})"
+    if e["low"] is None:
+        return f"{e['value']:.3f}  (no interval: all answers agree)  n = {e['n']}"
     return f"{e['value']:.3f}  [{e['low']:.3f}, {e['high']:.3f}]  n = {e['n']}"

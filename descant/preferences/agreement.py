@@ -94,6 +94,8 @@ def _estimate(value: float, draws: Floats, n: int) -> Estimate:
     if math.isnan(value) or not len(known):
         return Estimate(None, None, None, n)
     low, high = np.percentile(known, [2.5, 97.5])
+    if high - low < 1e-9:  # all agree: resamples of that know of nothing else, which is no certainty
+        return Estimate(value, None, None, n)
     return Estimate(value, float(low), float(high), n)
 
 

@@ -12,6 +12,7 @@ from descant.tasks import Bools, Floats, Ints
 
 RESAMPLES = 500
 VIRTUAL = 0.5  # wins added each way between sources that met, so that one who never lost has a rating
+LEAST = 1e-9  # of them in a draw: less would make ratings of 20 logits
 ELO = 400 / np.log(10)  # points of a chess rating in one logit
 NEWTON_STEPS, LONGEST_STEP = 100, 2.0
 
@@ -65,7 +66,7 @@ class Meetings:
 def leaderboard(store: Store, seed: int = 0, chosen: bool = False) -> list[Standing]:
     """The sources whose clips met those of others, best first. Ties and both bad are half a win each way.
 
-    A pair that was judged more than once, by others or repeated, is one unit of the bootstrap: 500 resamples.
+    A pair that was judged more than once, by others or repeated, is one unit of the bootstrap: 500 draws.
     Pairs that were chosen by what reward models say of them count only if `chosen`: of a policy that raised a model's
     score, those clips are taken that the model thinks no better than another source's, and they lose.
     """
@@ -101,9 +102,8 @@ def rated(met: Meetings, seed: int = 0) -> list[Standing]:
     known = total + total.T > 0
     groups = connected(known)
     ratings = bradley_terry(total, known, groups)
-    units = int(met.unit.max()) + 1
-    weights = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), RESAMPLES)
-    draws = np.array([bradley_terry(met.wins(w), known, groups) for w in weights])
+    rng = np.random.default_rng(seed)
+    draws = np.array([drawn(met, known, groups, rng) for _ in range(RESAMPLES)])
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     won, lost, tied = met.counts(1.0), met.counts(0.0), met.counts(0.5)
     made = [
@@ -114,6 +114,16 @@ def rated(met: Meetings, seed: int = 0) -> list[Standing]:
         for i, name in enumerate(met.names)
     ]  # fmt: skip
     return sorted(made, key=lambda s: (s.group, -s.rating, s.source))
+
+
+def drawn(met: Meetings, known: Bools, groups: Ints, rng: np.random.Generator) -> Floats:
+    """Ratings of one draw of the Bayesian bootstrap (Rubin 1981), float[n]: units and wins that are added have weights.
+
+    A resample would say of a source that never lost that it never does. With two sources this is Jeffreys' interval.
+    """
+    wins = met.wins(rng.exponential(size=int(met.unit.max()) + 1))
+    added = np.maximum(rng.gamma(VIRTUAL, size=wins.shape), LEAST) * known
+    return bradley_terry(wins + added, np.zeros_like(known), groups)
 
 
 def connected(met: Bools) -> Ints:

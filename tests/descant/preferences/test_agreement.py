@@ -64,6 +64,11 @@ def test_intervals_of_kappa_hold_what_is_measured() -> None:
     assert cohen_estimate(np.zeros((4, 4), int)).value is None
 
 
+def test_full_agreement_has_no_interval_of_no_width() -> None:
+    for e in (fleiss_estimate(np.array([[2, 0], [0, 2], [2, 0]])), cohen_estimate(np.diag([3, 4]))):
+        assert (e.value, e.low, e.high) == (pytest.approx(1.0), None, None)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Six pairs; the first two repeated with their sides swapped."""

@@ -55,6 +55,19 @@ def test_known_strengths_are_found_within_their_intervals() -> None:
     assert sum(row.wins for row in rows) == sum(row.losses for row in rows) == 4000
 
 
+@pytest.mark.parametrize(("wins", "losses"), [(18, 2), (60, 40), (22, 0)])
+def test_the_interval_of_two_sources_is_jeffreys(wins: int, losses: int) -> None:
+    from scipy.special import logit
+    from scipy.stats import beta
+
+    first, second = rated(meet(("A", "B"), [(0, 1, 1.0)] * wins + [(1, 0, 1.0)] * losses))
+    low, high = logit(beta.ppf([0.025, 0.975], wins + 0.5, losses + 0.5)) / 2
+    assert first.low == pytest.approx(low, abs=0.1)
+    assert first.high == pytest.approx(high, rel=0.25)  # far out where none was lost
+    assert first.low < first.rating < first.high
+    assert (second.low, second.high) == pytest.approx((-first.high, -first.low))
+
+
 def test_judgements_of_one_pair_are_one_unit() -> None:
     rows = [(0, 1, 1.0)] * 30 + [(0, 1, 0.0)] * 20
     apart = rated(meet(("A", "B"), rows))
