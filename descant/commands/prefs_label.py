@@ -11,9 +11,12 @@ import tyro
 from descant.commands.bounds import at_least
 from descant.commands.output import print_json
 from descant.errors import DescantError
+from descant.preferences.records import check_annotator
 from descant.preferences.store import Store
 from descant.preferences.tastes import parse_taste
 from descant.preferences.teachers import Annotator, Teacher, find_teacher, label, population
+
+TEACHERS_OWN = ("annotator", "temperature", "mistake", "skip_below", "tie_within", "gamma", "limit")
 
 
 @dataclasses.dataclass
@@ -67,7 +70,16 @@ class Label:
         at_least(1, limit=self.limit)
         if self.teacher is not None or self.population is not None:
             return self._teach()
+        self._refuse_teachers_options()
         return self._serve()
+
+    def _refuse_teachers_options(self) -> None:
+        """DescantError for an option that the page would pass over: a teacher was meant and forgotten."""
+        for name in TEACHERS_OWN:
+            if getattr(self, name) is not None:
+                raise DescantError(
+                    f"--{name.replace('_', '-')} is for teachers: pass --teacher or --population too, or leave it out."
+                )
 
     def _serve(self) -> int:
         """Serve the page until Ctrl-C."""
@@ -104,7 +116,9 @@ class Label:
     def _annotators(self) -> list[Annotator]:
         teacher = self._teacher()
         if self.population is None:
-            return [Annotator(self.annotator or str(self.teacher), teacher, parse_taste(self.taste))]
+            name = str(self.teacher) if self.annotator is None else self.annotator
+            check_annotator(name)
+            return [Annotator(name, teacher, parse_taste(self.taste))]
         if self.annotator is not None:
             raise DescantError("--annotator names one teacher, --population names its own: give one of them.")
         return population(self.population, teacher)

@@ -97,13 +97,15 @@ def find_teacher(name: str) -> Teacher:
 
 def population(text: str, teacher: Teacher) -> list[Annotator]:
     """Annotators from `step-lovers:5,low-lovers:5`: so many of each taste, named step-lovers-1 and so on."""
-    made = []
+    made: list[Annotator] = []
     for part in text.split(","):
         name, _, number = part.strip().partition(":")
         if number and not (number.isdigit() and 1 <= int(number) <= 1000):
             raise DescantError(f"{part!r}: say how many annotators, such as {name}:5.")
         if name not in POPULATIONS:
             raise DescantError(f"There is no population {name!r}.{did_you_mean(name, POPULATIONS)}")
+        if any(annotator.name == f"{name}-1" for annotator in made):
+            raise DescantError(f"{name} stand there twice: give their number once, such as {name}:5.")
         made += [Annotator(f"{name}-{i}", teacher, parse_taste(name)) for i in range(1, int(number or 1) + 1)]
     return made
 

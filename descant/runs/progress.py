@@ -141,4 +141,8 @@ def _left(steps: int, speed: float) -> str:
 
 
 def _text(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in list(values.items())[-4:])
+    """The last four, whole numbers in full."""
+    last = list(values.items())[-4:]
+    return ", ".join(
+        f"{name} {value:,}" if type(value) is int else f"{name} {value:.3g}" for name, value in last
+    )

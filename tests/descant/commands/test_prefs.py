@@ -199,6 +199,11 @@ def test_tables_are_printed(store: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "+0.00" in out
     assert main(["prefs", "export", str(store), "--out", str(store.parent / "x.jsonl")]) == 0
     assert "15 pairs, 15 judgements to" in capsys.readouterr().out
+    assert main(["prefs", "label", str(store), "--teacher", "perfect"]) == 0
+    assert main(["prefs", "label", str(store), "--teacher", "perfect", "--annotator", "like"]) == 0
+    capsys.readouterr()
+    assert main(["prefs", "agreement", str(store)]) == 0
+    assert "1.000  (no interval: all answers agree)  n = 12  like and perfect" in capsys.readouterr().out
 
 
 def test_a_store_is_added_to_only_when_asked(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,6 +226,9 @@ def test_bad_input_is_one_line(store: Path, tmp_path: Path, capsys: pytest.Captu
         capsys, "label", path, "--population", "low-lovers", "--annotator", "x"
     )
     assert "0 to 1" in refused(capsys, "label", path, "--teacher", "mistaken", "--mistake", "3")
+    assert "give 1 to 80" in refused(capsys, "label", path, "--teacher", "noisy", "--annotator", "")
+    for option in ("annotator", "temperature", "mistake", "skip-below", "tie-within", "gamma", "limit"):
+        assert f"--{option} is for teachers" in refused(capsys, "label", path, f"--{option}", "1")
     assert "Cannot read" in refused(capsys, "import", path, gone)
     assert "the store itself" in refused(capsys, "export", path, "--out", path)
     assert "Cannot read" in refused(capsys, "import", gone, str(tmp_path / "nothing.jsonl"))

@@ -187,7 +187,9 @@ def test_same_seed_same_answers_and_nothing_twice(tmp_path: Path) -> None:
         assert {j.pair: j.choice for j in store.standing() if j.annotator == "ann"} == first
 
 
-@pytest.mark.parametrize("text", ["step-lover:2", "step-lovers:0", "step-lovers:x", ""])
+@pytest.mark.parametrize(
+    "text", ["step-lover:2", "step-lovers:0", "step-lovers:x", "", "low-lovers,high-lovers,low-lovers:2"]
+)
 def test_a_population_that_can_not_be_is_refused(text: str) -> None:
     with pytest.raises(DescantError):
         population(text, Teacher())

@@ -33,14 +33,14 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with progress(10_000, "train [a]", start=1000) as bar:
         for step in range(1000, 7001, 100):
-            bar.update(step, loss=step / 3)
+            bar.update(step, loss=step / 3, skipped=step * 10)
             now[0] += 0.5
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "train [a]: 3,000/10,000 (30 %), 200 steps/s, 0:00:35 left, loss 1e+03",
-        "train [a]: 5,000/10,000 (50 %), 200 steps/s, 0:00:25 left, loss 1.67e+03",
-        "train [a]: 7,000/10,000 (70 %), 200 steps/s, 0:00:15 left, loss 2.33e+03",
+        "train [a]: 3,000/10,000 (30 %), 200 steps/s, 0:00:35 left, loss 1e+03, skipped 30,000",
+        "train [a]: 5,000/10,000 (50 %), 200 steps/s, 0:00:25 left, loss 1.67e+03, skipped 50,000",
+        "train [a]: 7,000/10,000 (70 %), 200 steps/s, 0:00:15 left, loss 2.33e+03, skipped 70,000",
     ]
 
 
