@@ -10,7 +10,7 @@ import tyro
 
 from descant.commands.output import print_json
 from descant.errors import DescantError
-from descant.preferences.exchange import export_csv, export_jsonl, import_any
+from descant.preferences.exchange import check_source, export_csv, export_jsonl, import_any
 from descant.preferences.store import Store
 
 
@@ -66,8 +66,7 @@ class Import:
 
     def run(self) -> int:
         """Read; say what was added, was there, and was skipped and why."""
-        if not self.source.exists():  # before a store is made for nothing
-            raise DescantError(f"Cannot read {str(self.source)!r}: there is nothing there. Check the path.")
+        check_source(self.source)  # before a store is made for nothing
         with Store(self.store) if self.store.exists() else Store.create(self.store) as store:
             report = import_any(store, self.source, self.progress)
         if self.json:

@@ -65,8 +65,12 @@ class New:
         if self.json:
             print_json({"store": str(self.store), "added": dict(added), "clips": counts["clips"]})
             return 0
-        for name, number in added.items():
-            print(f"{name:<20} {number} clips")
+        for name, number in Counter(clip.source for clip in clips).items():
+            left = number - added[name]
+            print(
+                f"{name:<20} {added[name]} clips"
+                + (f" ({left} more were alike, or there already)" if left else "")
+            )
         print(f"{self.store} has {counts['clips']} clips. Next: descant prefs pairs {self.store} --n 50")
         return 0
 

@@ -29,6 +29,7 @@ FILES = {"clip": "clips.csv", "pair": "pairs.csv", "judgement": "judgements.csv"
 JSON_FIELDS = ("arguments", "tokens", "metadata", "listening")
 TIMES = ("created", "shown", "decided", "recorded")
 LONGEST_LINE = 1 << 20  # bytes
+SQLITE = b"SQLite format 3\x00"
 BATCH = 1_000  # lines kept at once: short enough for others to write in between
 MANY = 20_000  # lines from which on an import says how far it is
 TOLD = 10  # broken lines that a report quotes
@@ -141,6 +142,20 @@ def _written(path: Path) -> Iterator[IO[str]]:
 
 
 # In.
+
+
+def check_source(path: Path) -> None:
+    """DescantError for what can't be imported; to be asked before a store is open: `path` may be that store itself."""
+    if not path.exists():
+        raise DescantError(f"Cannot read {os.fspath(path)!r}: there is nothing there. Check the path.")
+    if path.is_dir():
+        _check_folder(path)
+        return
+    with _opened(path) as file:
+        if file.read(len(SQLITE)) == SQLITE:
+            raise DescantError(
+                f"{path} is a database: descant prefs export {path} --out FILE, and import that."
+            )
 
 
 def import_any(store: Store, path: Path, progress_bar: bool = False) -> Report:
@@ -259,11 +274,15 @@ def _count_lines(path: Path) -> int:
     return total
 
 
-def _read_csv(folder: Path) -> Iterator[Line]:
+def _check_folder(folder: Path) -> None:
     if not any((folder / name).is_file() for name in FILES.values()):
         raise DescantError(
             f"{folder} has none of {', '.join(FILES.values())}: give a folder of an export as CSV."
         )
+
+
+def _read_csv(folder: Path) -> Iterator[Line]:
+    _check_folder(folder)
     for kind, name in FILES.items():
         if (folder / name).is_file():
             with _opened(folder / name) as file:

@@ -210,6 +210,8 @@ def test_a_store_is_added_to_only_when_asked(store: Path, capsys: pytest.Capture
     assert "pass --add" in refused(capsys, "new", str(store), "exact")
     added = asked(capsys, "new", str(store), "random", "--n", "3", "--seed", "7", "--add")
     assert added["added"] == {"random": 3}
+    assert main(["prefs", "new", str(store), "random", "--n", "3", "--seed", "7", "--add"]) == 0
+    assert "random               0 clips (3 more were alike, or there already)" in capsys.readouterr().out
 
 
 def test_bad_input_is_one_line(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,6 +234,10 @@ def test_bad_input_is_one_line(store: Path, tmp_path: Path, capsys: pytest.Captu
     assert "Cannot read" in refused(capsys, "import", path, gone)
     assert "the store itself" in refused(capsys, "export", path, "--out", path)
     assert "Cannot read" in refused(capsys, "import", gone, str(tmp_path / "nothing.jsonl"))
+    assert f"descant prefs export {path} --out" in refused(capsys, "import", gone, path)
+    assert f"descant prefs export {path} --out" in refused(capsys, "import", path, path)
+    (tmp_path / "no-csv").mkdir()
+    assert "has none of clips.csv" in refused(capsys, "import", gone, str(tmp_path / "no-csv"))
     assert not (tmp_path / "gone.db").exists()
     (tmp_path / "composed").mkdir()
     (tmp_path / "composed" / "melodies.json").write_text('{"key": "C"}')
