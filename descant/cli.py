@@ -60,13 +60,31 @@ def run(name: str, arguments: Sequence[str]) -> int:
     program, complaint = f"descant {name}", io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            parsed = tyro.cli(shape, args=list(arguments), prog=program, description=told)
+            parsed = tyro.cli(shape, args=together(arguments, "--set"), prog=program, description=told)
     except SystemExit as leaving:
         if not leaving.code:
             return FINE  # --help
         raise DescantError(f"{one_line(complaint.getvalue())}. See: {program} --help") from None
     code: int = parsed.run()
     return code
+
+
+def together(arguments: Sequence[str], option: str) -> list[str]:
+    """Arguments with all values of an option given several times in one place: else only the last would count."""
+    rest: list[str] = []
+    values: list[str] = []
+    place, inside = None, False
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == option:
+            inside, place = True, len(rest) if place is None else place
+            values += [value] if value else []
+        elif inside and not argument.startswith("--"):
+            values.append(argument)
+        else:
+            inside = False
+            rest.append(argument)
+    return rest if place is None else [*rest[:place], option, *values, *rest[place:]]
 
 
 def one_line(complaint: str) -> str:

@@ -11,13 +11,14 @@ second order. Only weights that the policy's logits depend on are held.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from descant.conditioning import CODE, SEEN
 from descant.devices import moved
 from descant.errors import DescantError
 from descant.policies.categorical import masked_log_softmax
@@ -25,6 +26,7 @@ from descant.policies.encoders import to_tensor
 from descant.policies.networks import Network
 from descant.rollouts import Rollout
 
+ADDED, BENEATH = f"encoder.parts.{CODE}.", f"encoder.parts.{SEEN}."  # weights of a policy that sees a code
 Kind = Literal["none", "l2-sp", "ewc"]
 
 
@@ -152,15 +154,21 @@ class Penalty:
 
 
 def load_policy(network: Network, path: Any) -> None:
-    """Take the weights of a checkpoint's policy; DescantError where the architecture is another."""
+    """Take the weights of a checkpoint's policy; DescantError where the architecture is another.
+
+    A policy that sees whom an episode is for may begin as one that does not: then the code moves nothing yet.
+    """
     from pathlib import Path
 
     from descant.runs.checkpoints import load_checkpoint
     from descant.runs.folders import find_checkpoint
 
     found = load_checkpoint(find_checkpoint(Path(path))).weights
+    parted = any(name.startswith("policy.encoder.parts.") for name in found)
     for name, parameter in held(network).items():
         value = found.get(f"policy.{name}")
+        if value is None and not parted:
+            value = _beneath(name, parameter, found)
         if value is None or value.shape != parameter.shape:
             has = "no such weights" if value is None else f"{list(value.shape)}"
             raise DescantError(
@@ -169,6 +177,13 @@ def load_policy(network: Network, path: Any) -> None:
             )
         with torch.no_grad():
             parameter.copy_(value)
+
+
+def _beneath(name: str, parameter: Tensor, found: Mapping[str, Tensor]) -> Tensor | None:
+    """The weight of a policy that sees no code, where this one is its part; 0 for what the code adds."""
+    if name.startswith(ADDED):
+        return torch.zeros_like(parameter)
+    return found.get(f"policy.{name.replace(BENEATH, 'encoder.', 1)}")
 
 
 def _at(observations: Any, index: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from descant.conditioning import Blind, beneath
 from descant.errors import DescantError
 from descant.spaces import line_of
 from descant.tasks import Bools, Floats
@@ -69,6 +70,8 @@ def make_prior(spec: Any, env: Any, device: str | None = None) -> Prior:
 
     agent = load_agent(spec, device=device)
     fits = (agent.observation_space, agent.action_space)
+    if fits == (beneath(env.single_observation_space), env.single_action_space):
+        return Blind(agent)
     if fits != (env.single_observation_space, env.single_action_space):
         raise DescantError(
             f"The prior {spec} was trained on {line_of(fits[0])} and {fits[1]}, the environment has "

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from descant.conditioning import Conditioned, conditions_of
 from descant.errors import DescantError
 from descant.registry import build, tasks
 from descant.tasks import Bools, Episode, Floats, Ints, Task, put_rows, row_fields, take_rows
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
 
 
 def make_task(task: str | Task[Any], **options: Any) -> Task[Any]:
-    """A task by its environment's name; a task that is made already is returned as it is."""
+    """A task by its environment's name; a task that is made already is returned as it is.
+
+    One whose reward asks for the tastes of several annotators is put into `descant.conditioning.Conditioned`.
+    """
     if isinstance(task, Task):
         if options:
             raise DescantError(f"A task that is made already takes no options: {', '.join(options)}.")
         return task
     made: Task[Any] = build(task, tasks.get(task), options)
-    return made
+    conditions = conditions_of(getattr(made, "reward", None))
+    return made if conditions is None else Conditioned(made, conditions)
 
 
 def first_row(batch: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from descant.conditioning import conditions_of
 from descant.errors import DescantError
 from descant.makers import make_reward
 from descant.tasks import Bools, Episode, Finding, Floats, Ints, needs_line
@@ -61,6 +62,7 @@ class Shaped:
             shift,
         )
         self.needs_line = needs_line(self.reward) or needs_line(potential)
+        self.conditions = conditions_of(self.reward)
         self._potential, self._ended = _potential_of(potential), ended or _own_end
 
     def potential(self, state: Any) -> Floats:

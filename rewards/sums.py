@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from descant.conditioning import Conditions, conditions_of
 from descant.errors import DescantError
 from descant.makers import make_reward
 from descant.tasks import Episode, Finding, Floats, Ints, needs_line
@@ -32,6 +33,7 @@ class WeightedSum:
         parts = [_part(entry) for entry in rewards]
         self.parts = [(_name(reward, i), reward, weight) for i, (reward, weight) in enumerate(parts)]
         self.needs_line = any(needs_line(reward) for reward, _ in parts)
+        self.conditions = _conditions([reward for reward, _ in parts])
 
     def __call__(self, state: Any, action: Ints, next_state: Any) -> Floats:
         """Reward of each row: float[n]."""
@@ -70,6 +72,16 @@ def _part(entry: Any) -> tuple[Any, float]:
     if not isinstance(weight, int | float) or not np.isfinite(weight):
         raise DescantError(f"The weight of a reward must be a finite number, not {weight!r}.")
     return reward, float(weight)
+
+
+def _conditions(rewards: Sequence[Any]) -> Conditions | None:
+    """Whom the one part that asks for somebody's taste may ask for; DescantError where several do."""
+    found = [conditions for reward in rewards if (conditions := conditions_of(reward)) is not None]
+    if len(found) > 1:
+        raise DescantError(
+            "Two parts of a sum are for several annotators each: let one of them name its annotators."
+        )
+    return found[0] if found else None
 
 
 def _name(reward: Any, index: int) -> str:

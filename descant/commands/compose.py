@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from descant.agent import Agent
-from descant.commands.annotators import run_for
+from descant.commands.annotators import for_annotator, run_for
 from descant.commands.bounds import at_least
 from descant.commands.compose_melodies import Wanted, compose_melodies, leave
 from descant.commands.evaluate import bound, find_agent, outcome_json, problem_name
 from descant.commands.melodies import ID as MELODY
-from descant.commands.problems import ID, counterpoint_task
+from descant.commands.output import print_json
+from descant.commands.problems import ID, counterpoint_task, with_optimum
 from descant.errors import DescantError
 from descant.evaluation import Outcome, evaluate
 from descant.files import write_together
@@ -32,6 +33,8 @@ class Compose:
     Example: descant compose runs/note-rnn --n 10 --key D --mode dorian --temperature 0.9 --primer "D4 E4:2"
 
     Example: descant compose runs/tuned --annotator maria
+
+    Example: descant compose runs/tuned --annotator zoe --store taste.db
 
     Example: descant compose runs/counterpoint-reinforce-0 --cantus "D4 F4 E4 D4" --position above --out composed
     """
@@ -55,7 +58,10 @@ class Compose:
     prior: str | None = None
     """Melodies: a run to say log p by, in place of the one it was trained with."""
     annotator: str | None = None
-    """Compose for an annotator: with the run that was tuned for them, this one or one in this folder of runs."""
+    """Compose for an annotator: with the run that was tuned for them, or that reads whom it is for, this one or one in
+    this folder of runs."""
+    store: str | None = None
+    """A store with the annotator's judgements, where the run reads whom it is for and has not met this one."""
     cantus: str | None = None
     """Counterpoint: a name (dorian, phrygian, lydian, mixolydian, aeolian, ionian), notes ("D4 F4 E4 D4"), or a MIDI
     file."""
@@ -76,8 +82,9 @@ class Compose:
         """Write the files; say where they are."""
         at_least(0, seed=self.seed)
         if self.annotator is not None:
-            self.run_or_agent = run_for(self.run_or_agent, self.annotator)
-        agent, env_id, options = find_agent(self.run_or_agent, self.device)
+            self.run_or_agent = run_for(self.run_or_agent, self.annotator, anybody=self.store is not None)
+        found, env_id, options = find_agent(self.run_or_agent, self.device)
+        agent, options = for_annotator(found, options, self.annotator, self.store)
         if env_id == MELODY:
             self._refuse("counterpoint", "cantus", "position")
             return self._melodies(agent, options)
@@ -115,6 +122,7 @@ class Compose:
             raise DescantError(
                 "A counterpoint needs a cantus firmus: pass --cantus dorian, or notes such as 'D4 F4 E4 D4'."
             )
+        options, said = with_optimum(options)
         own = {k: v for k, v in options.items() if k in ("mask", "reward", "max_notes")}
         if agent.trains:
             own["max_notes"] = len(agent.observation_space.nvec) - _columns_before_cantus()
@@ -128,11 +136,13 @@ class Compose:
         likeliest = self.deterministic or self.greedy
         outcome = evaluate(bound(agent, task), task, likeliest, self.seed)[0]
         files = write_outcome(task, outcome, self.out, f"counterpoint-{position}")
+        note = {"said": said} if said else {}
         if self.json:
-            print(json.dumps(outcome_json(outcome) | {"files": [str(f) for f in files]}, indent=2))
+            print_json(outcome_json(outcome) | {"files": [str(f) for f in files]} | note)
         else:
             print(task.render(outcome.episode, "ansi"))
-            print(f"score {outcome.score:.4f} (0 chance, 1 the exact optimum)\nwrote:")
+            print(f"score {outcome.score:.4f} (0 chance, 1 the exact optimum)")
+            print(f"note: {said}\nwrote:" if said else "wrote:")
             print("\n".join(f"  {f}" for f in files))
         return 0
 

@@ -10,8 +10,10 @@ import numpy as np
 import tyro
 
 from descant.agent import Agent
+from descant.commands.annotators import for_annotator, run_for
 from descant.commands.bounds import at_least
 from descant.commands.output import findings_json, print_json
+from descant.commands.problems import with_optimum
 from descant.commands.train import make_env, parse_options
 from descant.errors import DescantError, did_you_mean
 from descant.evaluation import Outcome, evaluate
@@ -53,6 +55,10 @@ class Evaluate:
     """Melodies: the temperature of the last step, to which it goes in a line."""
     prior: str | None = None
     """Melodies, translations: a run to measure log p and KL by, in place of the one it was trained with."""
+    annotator: str | None = None
+    """Evaluate what it writes for an annotator, where the run reads whom it is for."""
+    store: str | None = None
+    """A store with the annotator's judgements, where the run has not met this one."""
     against: str | None = None
     """Translations: a run to test against, by a paired bootstrap."""
     split: str = "test"
@@ -74,22 +80,29 @@ class Evaluate:
         """Print a table, or JSON."""
         at_least(0, seed=self.seed)
         at_least(1, episodes=self.episodes, n=self.n, beam=self.beam)
-        agent, env_id, options = find_agent(self.run_or_agent, self.device)
+        if self.annotator is not None:
+            self.run_or_agent = run_for(self.run_or_agent, self.annotator, anybody=self.store is not None)
+        found, env_id, options = find_agent(self.run_or_agent, self.device)
+        agent, options = for_annotator(found, options, self.annotator, self.store)
         if env_id == "descant/Translation-v0" and translates(agent):
             return self._translations()
         if env_id == "descant/Melody-v0":
             return self._melodies(agent, options | parse_options(self.set))
         if env_id != "descant/Counterpoint-v0":
             return self._returns(agent, env_id, options | parse_options(self.set))
-        outcomes = fux_outcomes(agent, options | parse_options(self.set), self.deterministic, self.seed)
+        options, said = with_optimum(options | parse_options(self.set))
+        outcomes = fux_outcomes(agent, options, self.deterministic, self.seed)
         legal = sum(o.metrics["legal"] for o in outcomes.values())
         mean = float(np.mean([o.score for o in outcomes.values()]))
         if self.json:
             problems = [{"problem": name, **outcome_json(o)} for name, o in outcomes.items()]
-            print_json({"mean_score": mean, "legal": int(legal), "of": len(outcomes), "problems": problems})
+            every = {"mean_score": mean, "legal": int(legal), "of": len(outcomes), "problems": problems}
+            print_json(every | ({"said": said} if said else {}))
             return 0
         print_table(outcomes)
         print(f"mean score {mean:.4f}; {legal:.0f} of {len(outcomes)} without error")
+        if said:
+            print(f"note: {said}")
         return 0
 
     def _melodies(self, agent: Agent, options: dict[str, Any]) -> int:

@@ -11,9 +11,8 @@ from descant.music.keys import Key
 from descant.music.melody_states import Actions
 from descant.pretraining import data_path, read_windows
 from descant.priors import make_prior
-from descant.registry import build, tasks
 from descant.runs.folders import RunFolder
-from descant.shells import TaskVectorEnv
+from descant.shells import TaskVectorEnv, make_task
 from descant.tasks import Task
 
 ID = "descant/Melody-v0"
@@ -22,7 +21,7 @@ ID = "descant/Melody-v0"
 def melody_task(agent: Agent, options: dict[str, Any], key: Key | None = None) -> Task[Any]:
     """The task that an agent was trained on, in another key where one is given; DescantError where it sees another."""
     inside = {} if key is None else {"key": key.tonic, "mode": key.mode}
-    task: Task[Any] = build(ID, tasks.get(ID), options | inside)
+    task = make_task(ID, **options | inside)
     if (agent.observation_space, agent.action_space) != (task.observation_space, task.action_space):
         raise DescantError(
             "These melodies look otherwise than those that the agent was trained on: leave out --set steps and "

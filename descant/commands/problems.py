@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from descant.errors import DescantError, did_you_mean
+from descant.makers import make_reward
 from descant.music.cantus_firmi import find
 from descant.music.pitches import Pitch, parse_line
 from descant.registry import tasks
-from descant.tasks import Task
+from descant.tasks import Task, needs_line
 
 ID = "descant/Counterpoint-v0"
 
@@ -23,6 +25,14 @@ def counterpoint_task(cantus: str, position: str, **options: Any) -> Task[Any]:
         cantus=line, position=position, **{"max_notes": max(len(line), 3)} | options
     )
     return made
+
+
+def with_optimum(options: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Options with Fux's rules in place of a reward that looks at whole lines, and what is to be said of that."""
+    if not needs_line(make_reward(options.get("reward", "fux"))):
+        return dict(options), ""
+    said = "measured by Fux's rules: the reward of this run looks at whole lines, so its optimum is not known"
+    return {**options, "reward": "fux"}, said
 
 
 def read_notes(text: str) -> tuple[Pitch, ...]:

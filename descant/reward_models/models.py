@@ -141,6 +141,36 @@ class RewardModel(nn.Module):
             found = [self.raw(items.take(part), annotator) for part in parts]
             return torch.cat(found, 1) - self.offsets[:, None]
 
+    def codes_of_annotators(self) -> Tensor:
+        """What it knows of each annotator it was fitted to, those of all M models in a row: float[annotators, M * D].
+
+        DescantError for a model that does not tell annotators apart.
+        """
+        raise self._same_for_all()
+
+    def read_code(self, context: Comparisons) -> Tensor:
+        """The code of one annotator, met or not, from their comparisons: float[M * D]; DescantError as above."""
+        raise self._same_for_all()
+
+    def raw_by_code(self, items: Items, codes: Tensor, place: Tensor) -> Tensor:
+        """Scores of items, float[M, N], by codes float[K, M * D], of which each item has that at place int64[N]."""
+        raise NotImplementedError
+
+    def scores_by_code(self, items: Items, codes: Tensor) -> Tensor:
+        """Scores of each model, float[M, N], each item by a code of its own, float[N, M * D]."""
+        with torch.no_grad():
+            different, place = torch.unique(codes.float(), dim=0, return_inverse=True)
+            return self.raw_by_code(items, different, place) - self.offsets[:, None]
+
+    def _same_for_all(self) -> DescantError:
+        return DescantError(
+            f"A reward model of kind {self.kind} knows no annotators: fit one of kind vpl or per-user."
+        )
+
+    def _by_model(self, codes: Tensor) -> Tensor:
+        """Codes float[K, M * D] by model: float[M, K, D]."""
+        return codes.view(len(codes), self.config.models, -1).transpose(0, 1)
+
 
 Aggregate = Literal["mean", "min", "mean-variance"]
 

@@ -63,6 +63,20 @@ class PerUser(RewardModel):
         own = self.own.mean(1) if annotator is None else self.own[:, self.annotator(annotator)]
         return self.with_head(items, self.common + own)
 
+    def codes_of_annotators(self) -> Tensor:
+        """What each annotator adds to the head of all: float[annotators, M * D]."""
+        return self.own.detach().transpose(0, 1).flatten(1)
+
+    def read_code(self, context: Comparisons) -> Tensor:
+        """What `head` finds for somebody new, less the head of all: float[M * D]."""
+        return (self.head(context) - self.common.detach()).flatten()
+
+    def raw_by_code(self, items: Items, codes: Tensor, place: Tensor) -> Tensor:
+        """float[M, N], for what is added to the head of all, float[K, M * D], at place int64[N]."""
+        heads = self.common[:, None] + self._by_model(codes)[:, place]
+        scores: Tensor = (self.features(items) * heads).sum(-1)
+        return scores
+
     def with_head(self, items: Items, head: Tensor) -> Tensor:
         """By a head float[M, D]: float[M, N]."""
         scores: Tensor = (self.features(items) * head[:, None]).sum(-1)

@@ -41,12 +41,16 @@ class Saved:
 
     def scores_of(self, clips: list[Clip], annotator: str | None = None) -> Floats:
         """Scores of clips by each of the models, float64[M, N]; DescantError for clips of another environment."""
+        return self.scores(self.items_of(clips), annotator)
+
+    def items_of(self, clips: list[Clip]) -> Items:
+        """What the model sees of clips; DescantError for clips of another environment."""
         items, view = clip_items(clips)
         if (view.environment, dict(view.vocabulary)) != (self.view.environment, dict(self.view.vocabulary)):
             raise DescantError(
                 f"The reward model is of {self.view.environment}, the clips of {view.environment}."
             )
-        return self.scores(items, annotator)
+        return items
 
 
 def save_reward_model(path: str | Path, fitted: Fitted, view: View) -> None:
@@ -83,6 +87,14 @@ def load_reward_model(path: str | Path) -> Saved:
         raise DescantError(f"{path} is no reward model of this version: {error}. Fit it anew.") from error
     model.eval()
     return Saved(model, view, report, str(found["digest"]))
+
+
+def annotators_in(path: str | Path) -> list[str]:
+    """Names of the annotators that the reward model in the folder `path` tells apart; none where there is no model."""
+    try:
+        return [str(name) for name in load_checkpoint(Path(path)).manifest.get("annotators", [])]
+    except DescantError:
+        return []
 
 
 def _config(kind: str, fields: dict[str, Any]) -> Any:

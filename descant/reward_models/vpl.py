@@ -257,17 +257,39 @@ class VPL(RewardModel):
         """r(s, z) for z float[M, D], as the configuration scales it: float[M, N]."""
         return self._scaled(self._seen(items), z)
 
+    def codes_of_annotators(self) -> Tensor:
+        """The mean of q(z | their comparisons): float[annotators, M * D]."""
+        return self.codes.transpose(0, 1).flatten(1)
+
+    def read_code(self, context: Comparisons) -> Tensor:
+        """The mean of q(z | the first comparisons, as many as a context has): float[M * D]."""
+        own = context.take(torch.arange(min(len(context), self.config.context)))
+        with torch.no_grad():
+            return (
+                self.posterior(replace(own, annotators=torch.zeros_like(own.annotators))).mean[:, 0].flatten()
+            )
+
+    def raw_by_code(self, items: Items, codes: Tensor, place: Tensor) -> Tensor:
+        """float[M, N], for z float[K, M * D] at place int64[N]."""
+        return self._scaled_each(self._seen(items), self._by_model(codes), place)
+
     def _scaled(self, seen: Tensor, z: Tensor) -> Tensor:
-        """Scores of items seen as float[M, N, width], beside those of the references: less their mean, or by spo.
+        """Scores float[M, N] of items seen as float[M, N, width], all with z float[M, D]."""
+        return self._scaled_each(seen, z[:, None], torch.zeros(seen.shape[1], dtype=torch.long))
+
+    def _scaled_each(self, seen: Tensor, z: Tensor, place: Tensor) -> Tensor:
+        """Scores of items seen as float[M, N, width], each with that of z float[M, K, D] at place int64[N], beside
+        those of the references: less their mean, or by spo.
 
         That is the mean probability of being preferred to a reference (Poddar et al. 2024, after Swamy et al.
         2024), which gives all annotators one scale, however sure of their taste they or the model are.
         """
-        code = self.decoder.of_codes(z[:, None])
-        scores, others = (self.decoder.join(each, code) for each in (seen, self.references))
+        code = self.decoder.of_codes(z)
+        scores = self.decoder.join(seen, code[:, place])
+        others = self.decoder.join(self.references[:, None], code[:, :, None])  # [M, K, REFERENCES]
         if self.config.scaling == "none":
-            return scores - others.mean(1, keepdim=True)
-        return (scores[..., None] - others[:, None]).sigmoid().mean(-1)
+            return scores - others.mean(2)[:, place]
+        return (scores[..., None] - others[:, place]).sigmoid().mean(-1)
 
     def conclude(self, data: Comparisons) -> None:
         """Keep the code of every annotator, from as many comparisons as a context has, and the references."""
@@ -276,11 +298,9 @@ class VPL(RewardModel):
             chosen = torch.linspace(0, len(seen) - 1, REFERENCES).round().long()
             self.references.copy_(self._seen(data.items.take(seen[chosen])))
             for who in range(len(self.named)):
-                rows = torch.nonzero(data.annotators == who)[: self.config.context, 0]
+                rows = torch.nonzero(data.annotators == who)[:, 0]
                 if len(rows):
-                    own = data.take(rows)
-                    own = replace(own, annotators=torch.zeros_like(own.annotators))
-                    self.codes[:, who] = self.posterior(own).mean[:, 0]
+                    self.codes[:, who] = self._by_model(self.read_code(data.take(rows))[None])[:, 0]
 
     def says(self, contexts: Comparisons) -> dict[str, Any]:
         """How much the codes of contexts say: active units, KL in nats, whether they collapsed, and what to do then.

@@ -13,8 +13,9 @@ import pytest
 
 import descant
 from descant.catalogue import COMMANDS
-from descant.cli import main, one_line
+from descant.cli import main, one_line, together
 from descant.registry import commands, load
+from descant.runs.folders import RunFolder
 
 
 @pytest.mark.parametrize("asked", [[], ["--help"], ["-h"], ["help"]])
@@ -115,3 +116,26 @@ def test_what_the_parser_says_fits_one_line() -> None:
     assert one_line(box) == (
         "Unrecognized options: --config.hiden, 5 Perhaps you meant: --config.hidden [INT [INT ...]]"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("--set a=1 --set b=2", "--set a=1 b=2"),
+        ("x --set a=1 c=3 --n 5 --set b=2 --json", "x --set a=1 c=3 b=2 --n 5 --json"),
+        ("--set=a=1 --out y --set b={}", "--set a=1 b={} --out y"),
+        ("--n 5 y", "--n 5 y"),
+        ("--settle a --set", "--settle a --set"),
+    ],
+)
+def test_an_option_given_twice_has_all_its_values(given: str, wanted: str) -> None:
+    assert together(given.split(), "--set") == wanted.split()
+
+
+def test_both_of_two_sets_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--total-timesteps", "8", "--config.num-envs", "2", "--config.hidden", "4", "--no-progress"]
+    sets = ["--set", "cantus=dorian", "--set", "position=above"]
+    train = ["train", "descant/Counterpoint-v0", "--agent", "reinforce", *sets, *small]
+    assert main([*train, "--out", str(tmp_path / "run")]) == 0
+    kept = RunFolder.open(tmp_path / "run").config["env_options"]
+    assert kept == {"cantus": "dorian", "position": "above"}

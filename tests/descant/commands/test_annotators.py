@@ -7,21 +7,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
 from descant.cli import main
-from descant.commands.annotators import run_for
+from descant.commands.annotators import annotators_of, for_annotator, run_for
+from descant.compositions import write_compositions
 from descant.errors import DescantError
-from descant.reward_models.comparisons import make_comparisons
-from descant.reward_models.fitting import fit
-from descant.reward_models.saving import save_reward_model
+from descant.makers import load_agent, make_agent, make_reward
+from descant.preferences.clips import melody_clip
+from descant.preferences.store import Store
+from descant.reward_models.comparisons import KeepsLine, make_comparisons, read_comparisons
+from descant.reward_models.fitting import Fitted, fit
+from descant.reward_models.models import make_model
+from descant.reward_models.per_user import PerUserConfig
+from descant.reward_models.saving import load_reward_model, save_reward_model
 from descant.reward_models.views import view_of
 from descant.reward_models.vpl import VPLConfig
 from descant.runs.folders import RunFolder
 from descant.shells import make_task
 
-MELODY = "descant/Melody-v0"
+COUNTERPOINT, MELODY = "descant/Counterpoint-v0", "descant/Melody-v0"
 
 
 def run_with(path: Path, reward: Any) -> str:
@@ -100,3 +107,124 @@ def test_where_nothing_was_tuned_for_anybody_it_says_how(reward: Any, tmp_path: 
             DescantError, match=r"no run that was tuned for an annotator: .*\"annotator\": \"ann\""
         ):
             run_for(str(place), "ann")
+
+
+SMALL = ["--total-timesteps", "256", "--config.num-envs", "8", "--config.hidden", "8", "--no-progress"]
+
+
+def stored(path: Path, names: list[str]) -> str:
+    """A store of melodies drawn by chance, in which each of the names judged ten pairs."""
+    task, rng = make_task(MELODY), np.random.default_rng(1)
+    with Store.create(path) as store:
+        for tokens in rng.integers(0, 38, (20, 32)):
+            store.add_clip(melody_clip(task.music_key, tokens, "chance"))  # type: ignore[attr-defined]
+    for command in (["pairs", str(path), "--n", "10", "--between", "any", "--repeat", "0"],):
+        assert main(["prefs", *command]) == 0
+    for seed, name in enumerate(names):
+        label = ["prefs", "label", str(path), "--teacher", "noisy", "--taste", "high=1", "--annotator", name]
+        assert main([*label, "--seed", str(seed)]) == 0
+    return str(path)
+
+
+def test_one_run_composes_for_whoever_is_named(
+    taste: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reward = json.dumps({"name": "preference", "path": str(taste), "annotators": "all"})
+    run = str(tmp_path / "runs" / "all")
+    train = ["train", MELODY, "--agent", "reinforce", "--set", f"reward={reward}", *SMALL, "--out", run]
+    assert main(train) == 0
+    assert annotators_of(Path(run)) == (True, ["ann", "bob"])
+    out = ["--n", "2", "--out", str(tmp_path / "composed"), "--json"]
+    told = {}
+    for place, name in ((run, "ann"), (str(tmp_path / "runs"), "bob")):
+        capsys.readouterr()
+        assert main(["compose", place, "--annotator", name, *out]) == 0
+        told[name] = json.loads(capsys.readouterr().out)["melodies"]
+    assert told["ann"] != told["bob"]
+    options = {"reward": json.loads(reward)}
+    agent, own = for_annotator(load_agent(run), options, "bob")
+    assert agent.code.tolist() == np.float32(own["reward"]["code"]).tolist()
+    alone = make_reward({"name": "preference", "path": str(taste), "annotator": "bob"})
+    found = write_compositions(agent, make_task(MELODY, **own), 2)
+    assert np.allclose(alone.score(found.last), found.rewards, atol=1e-5)  # type: ignore[attr-defined]
+    assert main(["evaluate", run, "--annotator", "ann", "--n", "16", "--json"]) == 0
+    for command, words in (
+        (["compose", run], "pass --annotator, one of ann, bob"),
+        (["evaluate", run], "pass --annotator, one of ann, bob"),
+        (["compose", run, "--annotator", "carl"], "no run for the annotator 'carl'"),
+    ):
+        assert main(command) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_it_composes_for_somebody_new_whose_judgements_are_in_a_store(
+    taste: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = stored(tmp_path / "new.db", ["zoe"])
+    reward = json.dumps({"name": "preference", "path": str(taste), "annotators": ["ann"]})
+    run, one = str(tmp_path / "all"), str(tmp_path / "one")
+    for path, spec in ((run, reward), (one, reward.replace('"annotators": ["ann"]', '"annotator": "ann"'))):
+        assert (
+            main(["train", MELODY, "--agent", "reinforce", "--set", f"reward={spec}", *SMALL, "--out", path])
+            == 0
+        )
+    assert annotators_of(Path(run)) == (True, ["ann"])
+    command = ["compose", run, "--n", "1", "--out", str(tmp_path / "composed"), "--json"]
+    capsys.readouterr()
+    assert main([*command, "--annotator", "zoe", "--store", store]) == 0
+    melody = json.loads(capsys.readouterr().out)["melodies"][0]
+    agent, options = for_annotator(load_agent(run), {"reward": json.loads(reward)}, "zoe", store)
+    with Store(store) as opened:
+        data, _, _ = read_comparisons(opened)
+    saved = load_reward_model(taste)
+    assert np.allclose(options["reward"]["code"], saved.model.read_code(data).numpy())
+    found = write_compositions(agent, make_task(MELODY, **options), 1)
+    assert melody["reward"] == pytest.approx(found.rewards[0], abs=1e-5)
+    for wrong, words in (
+        (["--annotator", "zo", "--store", store], "no judgement of 'zo'"),
+        (["--annotator", "zoe"], "no run for the annotator 'zoe'"),
+        (["--annotator", "zoe", "--store", str(tmp_path / "none.db")], "none.db"),
+    ):
+        assert main([*command, *wrong]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["compose", one, "--annotator", "ann", "--store", store]) == 2
+    assert "this one has one taste" in capsys.readouterr().err
+
+
+def test_the_taste_is_found_inside_a_sum_and_put_in_its_place(taste: Path, tmp_path: Path) -> None:
+    part = {"name": "preference", "path": str(taste), "annotators": ["bob", "ann"], "weight": 2.0}
+    reward = {"name": "sum", "rewards": ["rl-tuner", part]}
+    run = run_with(tmp_path / "sum", reward)
+    assert annotators_of(Path(run)) == (True, ["bob", "ann"])
+    env = gymnasium.make_vec(MELODY, num_envs=2, reward=reward)
+    _, options = for_annotator(make_agent("random", env), {"steps": 32, "reward": reward}, "ann")
+    first, second = options["reward"]["rewards"]
+    assert (first, options["steps"]) == ("rl-tuner", 32)
+    code = load_reward_model(taste).model.codes_of_annotators()[0].tolist()
+    assert second == {"name": "preference", "path": str(taste), "weight": 2.0, "code": code}
+
+
+def test_a_counterpoint_tuned_for_a_taste_is_measured_by_the_rules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = make_task(COUNTERPOINT, cantus="fux", reward=KeepsLine())
+    view = view_of(COUNTERPOINT, task.reset(np.random.default_rng(0), 1))
+    model: Any = make_model("per-user", view.space, PerUserConfig(models=1, hidden=(8,)), ("ann", "bob"))
+    save_reward_model(tmp_path / "taste", Fitted(model, {}), view)
+    out = ["--cantus", "dorian", "--out", str(tmp_path / "composed"), "--json"]
+    for whose, named in (({"annotator": "ann"}, []), ({"annotators": "all"}, ["--annotator", "bob"])):
+        run = str(tmp_path / "-".join(whose))
+        reward = json.dumps({"name": "preference", "path": str(tmp_path / "taste"), **whose})
+        train = ["train", COUNTERPOINT, "--agent", "reinforce", "--set", "cantus=fux", f"reward={reward}"]
+        assert main([*train, *SMALL, "--out", run]) == 0
+        capsys.readouterr()
+        assert main(["compose", run, *named, *out]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["score"] <= 1
+        assert "measured by Fux's rules" in found["said"]
+        assert main(["evaluate", run, *named, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert len(found["problems"]) == 12
+        assert "measured by Fux's rules" in found["said"]
+        assert main(["evaluate", run, *named]) == 0
+        assert "note: measured by Fux's rules" in capsys.readouterr().out
