@@ -95,8 +95,10 @@ class Fit:
         from descant.reward_models.fitting import fit
         from descant.reward_models.measures import bounds
         from descant.reward_models.saving import clip_scores, load_reward_model, save_reward_model
+        from descant.runs.checkpoints import refuse_other_content
 
         config = self._config()
+        refuse_other_content(self.out)  # before the work, not after
         with Store(self.store, read_only=True) as store:
             data, view, _ = read_comparisons(store)
             allowed, clips = bounds(store), list(store.clips())
@@ -130,9 +132,15 @@ class Fit:
         }
         for name in asked:
             if name not in known:
-                option = f"--{name.replace('_', '-')}"
-                raise DescantError(f"A reward model {self.kind} has no {option}.{did_you_mean(name, known)}")
+                options = [_dashed(f.name) for f in dataclasses.fields(self) if f.name in known]
+                raise DescantError(
+                    f"A reward model {self.kind} has no --{_dashed(name)}.{did_you_mean(_dashed(name), options)}"
+                )
         return kind(**{**asked, "seed": self.seed})
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _print(report: dict[str, Any]) -> None:

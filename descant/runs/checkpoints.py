@@ -54,7 +54,7 @@ def save_checkpoint(
     files = {WEIGHTS: _weights_bytes(weights), STATE: json_bytes(state)}
     files[MANIFEST] = make_manifest(manifest, files)
     try:
-        _refuse_other_content(path)
+        refuse_other_content(path)
         replace_folder(path, files)
     except OSError as error:
         raise DescantError(
@@ -102,7 +102,7 @@ def _tensor(value: torch.Tensor | np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True))
 
 
-def _refuse_other_content(path: Path) -> None:
+def refuse_other_content(path: Path) -> None:
     """Replacing a folder deletes it: so it must be a checkpoint, and hold nothing else."""
     if not path.exists():
         return

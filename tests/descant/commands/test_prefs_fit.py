@@ -97,6 +97,18 @@ def test_every_kind_becomes_a_reward(
     assert ("code" in report) == (kind == "vpl")
 
 
+def test_a_place_that_is_taken_is_told_before_the_work(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("descant.reward_models.fitting.fit", lambda *_: pytest.fail("it was fitted"))
+    (tmp_path / "taken").write_text("la")
+    _, err = fitted(capsys, str(store), "--out", str(tmp_path / "taken"), *QUICK, code=2)
+    assert "is a file" in err
+    _, err = fitted(capsys, str(store), "--out", str(tmp_path / "m"), "--beta", "1", code=2)
+    assert "has no --beta. Known: batch-size, bootstrap, " in err
+    assert "annealed" not in err  # no option of the command
+
+
 def test_bad_input_is_one_line(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = tmp_path / "empty.db"
     Store.create(empty).close()
