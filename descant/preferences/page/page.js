@@ -247,7 +247,7 @@ async function act(action, body, said) {
   busy = true;
   tick();
   try {
-    const next = await send(action, body, (why) => say(`Not saved yet: ${why}. Trying again.`, true));
+    const next = await send(action, body, (why) => say(`Not saved yet: ${why.replace(/\.$/, "")}. Trying again.`, true));
     busy = false;
     await show(next, said);
   } catch (error) {

@@ -158,6 +158,66 @@ def test_the_next_pair_plays_by_itself_where_asked(browser: Browser, tmp_path: P
     assert row.listening["heard"]["left"] == pytest.approx(1.688, abs=0.01)
 
 
+def test_a_clip_begins_again_after_its_end(browser: Browser, tmp_path: Path) -> None:
+    clips = [melody(0), melody(1, "long")]
+    long = Clip(clips[1].environment, clips[0].arguments, clips[1].tokens + (1,) * 7, "long")
+    with Store.create(tmp_path / "a.db") as store:
+        for clip in (clips[0], long):
+            store.add_clip(clip)
+        store.add_pair(pair_of(clips[0], long))
+    with serving_here(tmp_path / "a.db") as link:
+        enter(browser, link, "again")
+        for side, key in (("left", "1"), ("left", "1"), ("right", "2")):
+            browser.press(key)
+            browser.wait(f"document.getElementById({side!r}).classList.contains('playing')")
+            if key == "1":
+                browser.wait("!document.querySelector('.playing')")
+        browser.wait("document.querySelector('#right progress').value > 1.9")
+        browser.press("x")  # to a clip that is over at this place
+        browser.wait("document.getElementById('left').classList.contains('playing')")
+        browser.wait("document.querySelector('#left progress').value > 0.2")
+        pressed(browser, "a")
+    with Store(tmp_path / "a.db") as store:
+        (row,) = store.judgements()
+    events = [(side, what, round(place, 1)) for _, side, what, place in row.listening["events"]]
+    assert events == [
+        ("left", "play", 0.0), ("left", "end", 1.7), ("left", "play", 0.0), ("left", "end", 1.7),
+        ("right", "play", 0.0), ("left", "switch", 0.0),
+    ]  # fmt: skip
+
+
+def test_what_the_store_would_not_take_is_left_out(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "taste.db"
+    filled(path, pairs=1).close()
+    with serving_here(path) as link:
+        enter(browser, link, "busy")
+        browser.run("document.getElementById('note').value = 'a\\u0007b\\ud800c'")
+        browser.press(*"1" * 200)
+        pressed(browser, "a")
+    with Store(path) as store:
+        (row,) = store.judgements()
+    assert row.note == "ab\ufffdc"
+    assert len(row.listening["events"]) == 150  # of 200: a body has 16 KB
+
+
+def test_a_full_disk_is_tried_again(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "taste.db"
+    filled(path, pairs=2).close()
+    with serving_here(path) as link:
+        enter(browser, link, "full")
+        browser.run(
+            "const real = fetch; let n = 0; window.fetch = (...a) => a[0] !== '/api/judge' || n++ ? real(...a) : "
+            "Promise.resolve(Response.json({error: 'The disk is full.'}, {status: 507}))"
+        )
+        browser.press("a")
+        browser.wait(
+            "document.getElementById('status').textContent === "
+            "'Not saved yet: The disk is full. Trying again.'"
+        )
+        browser.wait("document.getElementById('status').textContent === 'Saved: A is better.'")
+    assert list(standing(path, "full").values()) == ["left"]
+
+
 def test_what_was_not_acknowledged_is_sent_again(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "taste.db"
     filled(path, pairs=3).close()
@@ -252,6 +312,10 @@ def test_every_control_has_a_name_a_key_and_the_focus(browser: Browser, tmp_path
         alts = browser.run("return [...document.querySelectorAll('.score img')].map((i) => i.alt)")
         assert [alt[:24] for alt in alts] == ["Score of A. Melody: C4 D", "Score of B. Melody: C4 D"]
         browser.wait("[...document.querySelectorAll('.score img')].every((i) => i.naturalWidth > 100)")
+        gone = f"/clips/{'0' * 64}/score-wide.svg"  # as of music that can't be engraved: its notes by name
+        browser.run(f"document.querySelector('#left img').src = {gone!r}")
+        browser.wait("document.querySelector('#left .text').textContent.startsWith('Melody: C4 D4')")
+        assert browser.run("return document.querySelector('#left picture').hidden")
         reached = set()
         for _ in range(20):
             browser.press("Tab")

@@ -40,6 +40,15 @@ def test_preferences_are_those_of_bradley_and_terry() -> None:
     assert np.isfinite(preferences(np.array([[1e9, -1e9]]), np.array([[0, 1]]))).all()
 
 
+def test_another_seed_asks_about_other_pairs() -> None:
+    first, again, second = (
+        [frozenset((p.a, p.b)) for p in make_pairs(CLIPS, 5, repeat=0, rng=np.random.default_rng(seed))]
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert set(first) != set(second)
+
+
 def test_entropy_is_that_of_a_coin() -> None:
     np.testing.assert_allclose(entropy(np.array([0.0, 0.5, 1.0])), [0.0, np.log(2), 0.0], atol=1e-12)
 

@@ -112,6 +112,15 @@ def test_left_and_right_become_a_and_b(page: Page, path: Path) -> None:
     assert rows[0].listening["events"] == [[0.5, "left", "play", 0]]
 
 
+def test_what_is_told_of_clips_is_forgotten_in_time(
+    page: Page, labelling: Labelling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("descant.preferences.server.MOST_VIEWS", 2)
+    for _ in range(3):
+        page.judge("skip")
+    assert len(labelling._views) == 2
+
+
 def test_undo_and_redo(page: Page, path: Path) -> None:
     first = page.state()["pair"]["uuid"]
     assert page.judge("left")["undo"]

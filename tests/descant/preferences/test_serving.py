@@ -97,6 +97,7 @@ def test_ctrl_c_ends_it(path: Path) -> None:
 
 
 def test_a_second_server_of_a_store_is_refused(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path.with_name("taste.db.lock").write_text("1234567890")  # of one that was killed
     with lock(path):
         assert main(["prefs", "label", str(path), "--port", "0"]) == 2
     said = capsys.readouterr().err
