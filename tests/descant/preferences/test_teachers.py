@@ -137,10 +137,11 @@ def test_what_is_no_music_can_not_be_heard(clip: Clip) -> None:
         step_rewards([clip], {"steps": 1.0})
 
 
-def test_what_is_no_whole_episode_has_no_reward() -> None:
-    short = counterpoint_clip("D4 F4 E4 D4", "above", (30, 30), "m")
+@pytest.mark.parametrize("length", [2, 5])
+def test_what_is_no_whole_episode_has_no_reward(length: int) -> None:
+    clip = counterpoint_clip("D4 F4 E4 D4", "above", (30,) * length, "m")
     with pytest.raises(DescantError, match="no whole episode"):
-        step_rewards([short], {"fux": 1.0})
+        step_rewards([clip], {"fux": 1.0})
 
 
 @pytest.fixture
