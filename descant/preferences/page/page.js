@@ -324,6 +324,7 @@ function ask() {
   player.clear();
   for (const id of ["task", "finished", "tools"]) $(id).hidden = true;
   $("enter").hidden = false;
+  $("name").value = "";
   $("name").focus();
 }
 

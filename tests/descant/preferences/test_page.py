@@ -186,6 +186,20 @@ def test_a_clip_begins_again_after_its_end(browser: Browser, tmp_path: Path) -> 
     ]  # fmt: skip
 
 
+def test_another_annotator_begins_where_they_stopped(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "taste.db"
+    filled(path, pairs=3).close()
+    place = "document.getElementById('place').textContent"
+    with serving_here(path) as link:
+        enter(browser, link, "ann")
+        pressed(browser, "a")
+        for name, at in (("bob", 1), ("ann", 2)):
+            browser.run("document.getElementById('leave').click()")
+            browser.press(*name, "Enter")  # the name before is not there to be written on
+            browser.wait(f"{place} === 'Pair {at} of 3' && !document.getElementById('task').hidden")
+            browser.wait(f"document.getElementById('leave').textContent === 'Not {name}?'")
+
+
 def test_what_the_store_would_not_take_is_left_out(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "taste.db"
     filled(path, pairs=1).close()
