@@ -67,6 +67,8 @@ class Fit:
     """Share of the pairs of clips to report on (0.1)."""
     dimensions: int | None = None
     """vpl: of an annotator's code (8); per-user: of the features that heads weigh (8)."""
+    context: int | None = None
+    """vpl: most of an annotator's answers that their code is read off (32)."""
     beta: float | None = None
     """vpl: weight of the KL of codes to their prior (0.02); too much, and codes say nothing."""
     flips: float | None = None

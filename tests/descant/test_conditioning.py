@@ -126,14 +126,16 @@ def test_rows_go_with_their_codes(models: Path) -> None:
     assert isinstance(state, MelodyState)
     both = join_rows([take_rows(state, [3, 1]), take_rows(state, slice(0, 1))])
     assert (code_of(both) == code_of(state)[[3, 1, 0]]).all()
-    assert type(with_code(state, code_of(state))) is type(state)
+    other = with_code(state, code_of(state) * 2)
+    assert type(other) is type(state)
+    assert (code_of(other) == code_of(state) * 2).all()
     vector = TaskVectorEnv(task, 6)
     vector.reset(seed=1, options={"group_size": 3})  # rows that start alike are for the same
     assert (code_of(vector.state)[:3] == code_of(vector.state)[0]).all()
     arrays, plain = vector.get_state()
-    other = TaskVectorEnv(task, 6)
-    other.set_state(arrays, plain)
-    assert (code_of(other.state) == code_of(vector.state)).all()
+    again = TaskVectorEnv(task, 6)
+    again.set_state(arrays, plain)
+    assert (code_of(again.state) == code_of(vector.state)).all()
     assert (copy.deepcopy(task).observe(state)["code"] == code_of(state).astype(np.float32)).all()
 
 

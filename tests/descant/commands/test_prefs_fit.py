@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 import descant
 from descant.cli import main
+from descant.commands.prefs_fit import Fit
 from descant.errors import DescantError
 from descant.preferences.store import Store
+from descant.reward_models.models import CONFIGS, config_of
 
 QUICK = ["--no-progress", "--epochs", "4", "--hidden", "8", "8"]
 
@@ -95,6 +98,20 @@ def test_every_kind_becomes_a_reward(
     else:
         descant.make_reward(options)
     assert ("code" in report) == (kind == "vpl")
+
+
+def test_every_choice_of_a_kind_but_a_few_is_an_option() -> None:
+    options = {field.name for field in dataclasses.fields(Fit)}
+    inner = {
+        "annealed",
+        "warmup",
+        "width",
+        "predicted",
+        "pull",
+        "atoms",
+    }  # as they are, they did for all that was measured
+    for kind in CONFIGS:
+        assert {field.name for field in dataclasses.fields(config_of(kind))} - options <= inner
 
 
 def test_a_place_that_is_taken_is_told_before_the_work(
