@@ -290,8 +290,9 @@ def _read_csv(folder: Path) -> Iterator[Line]:
 
 
 def _read_table(file: IO[bytes], kind: str, name: str) -> Iterator[Line]:
-    # What is no UTF-8 becomes lone surrogates, which no record takes: a broken line, not a broken file.
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+    # What is no UTF-8 becomes lone surrogates, which no record takes: a broken line, not a broken file. Spreadsheets
+    # begin what they save as UTF-8 with a mark (-sig).
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     rows = csv.reader(text, strict=True)
     columns = _header(rows, name)
     while True:

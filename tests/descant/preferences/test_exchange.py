@@ -75,6 +75,15 @@ def exported(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_csv_that_a_spreadsheet_saved_comes_in(exported: Path) -> None:
+    for name in ("clips.csv", "pairs.csv", "judgements.csv"):
+        path = exported / "out" / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    with Store(exported / "taste.db") as store, Store.create(exported / "again.db") as other:
+        assert import_any(other, exported / "out").skipped == 0
+        assert content(other) == content(store)
+
+
 def test_a_spreadsheet_gets_no_formulas(exported: Path) -> None:
     with open(exported / "out" / "judgements.csv", newline="") as file:
         rows = list(csv.DictReader(file))
