@@ -5,19 +5,17 @@ Their reward is `preference` with the option `annotator`, a name, or `annotators
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from descant.conditioning import Given, beneath, conditions_of
 from descant.errors import DescantError, did_you_mean
 from descant.makers import make_reward
-from descant.preferences.store import Store
-from descant.reward_models.comparisons import read_comparisons
-from descant.reward_models.saving import annotators_in, load_reward_model
 from descant.runs.folders import CONFIG, RunFolder
 
 EVERY = "all"
+SHOWN = 12  # names in a message
 
 
 def run_for(place: str, annotator: str, anybody: bool = False) -> str:
@@ -57,6 +55,8 @@ def annotators_of(run: Path) -> tuple[bool, list[str]]:
     if several is None:
         return False, [] if spec.get("annotator") is None else [str(spec["annotator"])]
     if several == EVERY:
+        from descant.reward_models.saving import annotators_in  # loads torch, which --help can do without
+
         return True, annotators_in(spec["path"])
     return True, [several] if isinstance(several, str) else [str(name) for name in several]
 
@@ -90,12 +90,18 @@ def for_annotator(
     assert conditions is not None
     if annotator is None:
         raise DescantError(
-            f"This run composes for whom you name: pass --annotator, one of {', '.join(conditions.annotators)}."
+            f"This run composes for whom you name: pass --annotator, one of {listed(conditions.annotators)}."
         )
     code = conditions.of([annotator])[0] if store is None else code_in(store, annotator, spec["path"])
     kept = {name: value for name, value in spec.items() if name not in ("annotator", "annotators")}
     reward = _replaced(options["reward"], spec, kept | {"code": code.tolist()})
     return Given(agent, code), {**options, "reward": reward}
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row: the first of many, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _replaced(spec: Any, part: Any, other: Any) -> Any:
@@ -109,6 +115,10 @@ def _replaced(spec: Any, part: Any, other: Any) -> Any:
 
 def code_in(store: str, annotator: str, model: str) -> Any:
     """What a reward model reads off an annotator's judgements in a store: float64[M * D]; DescantError without any."""
+    from descant.preferences.store import Store
+    from descant.reward_models.comparisons import read_comparisons
+    from descant.reward_models.saving import load_reward_model
+
     with Store(store) as opened:
         data, _, clips = read_comparisons(opened)
     if annotator not in data.names:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from descant.commands.annotators import annotators_of
 from descant.commands.bounds import at_least
 from descant.errors import DescantError
 from descant.registry import agents, tasks
@@ -77,7 +78,9 @@ class Train:
             finished = train(run, tuple(self.track), self.progress, self.total_timesteps, device=self.device)
         where = run.checkpoint_path("last")
         if finished and here.rank == 0:
-            print(f"done: {where}\nnow: descant evaluate {run.path}")
+            several, names = annotators_of(run.path)
+            whose = f" --annotator {names[0]}" if several and names else ""
+            print(f"done: {where}\nnow: descant evaluate {run.path}{whose}")
         elif here.rank == 0:
             print(f"stopped; go on with: descant train --resume {run.path}", file=sys.stderr)
         return 0 if finished else 130

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from descant.cli import main
-from descant.commands.annotators import annotators_of, for_annotator, run_for
+from descant.commands.annotators import annotators_of, for_annotator, listed, run_for
 from descant.compositions import write_compositions
 from descant.errors import DescantError
 from descant.makers import load_agent, make_agent, make_reward
@@ -133,6 +133,7 @@ def test_one_run_composes_for_whoever_is_named(
     run = str(tmp_path / "runs" / "all")
     train = ["train", MELODY, "--agent", "reinforce", "--set", f"reward={reward}", *SMALL, "--out", run]
     assert main(train) == 0
+    assert f"now: descant evaluate {run} --annotator ann\n" in capsys.readouterr().out
     assert annotators_of(Path(run)) == (True, ["ann", "bob"])
     out = ["--n", "2", "--out", str(tmp_path / "composed"), "--json"]
     told = {}
@@ -189,6 +190,11 @@ def test_it_composes_for_somebody_new_whose_judgements_are_in_a_store(
         assert words in capsys.readouterr().err
     assert main(["compose", one, "--annotator", "ann", "--store", store]) == 2
     assert "this one has one taste" in capsys.readouterr().err
+
+
+def test_of_many_names_the_first_are_told() -> None:
+    assert listed(["ann", "bob"]) == "ann, bob"
+    assert listed([str(i) for i in range(40)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 28 more"
 
 
 def test_the_taste_is_found_inside_a_sum_and_put_in_its_place(taste: Path, tmp_path: Path) -> None:
