@@ -116,10 +116,10 @@ class Labelling:
             return _missing()
         try:
             content = await run_in_threadpool(render, hash)
-        except Unsaved:
-            raise
-        except DescantError as error:  # music that can't be engraved: the page has its notes as words
-            return Response(str(error), 404, media_type="text/plain")
+        except (
+            DescantError
+        ) as error:  # music that can't be engraved (the page has its notes as words), or damage
+            return Response(str(error), 507 if isinstance(error, Unsaved) else 404, media_type="text/plain")
         if content is None:
             return _missing()
         headers = {"cache-control": "private, max-age=86400"}

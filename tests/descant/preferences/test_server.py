@@ -112,6 +112,16 @@ def test_left_and_right_become_a_and_b(page: Page, path: Path) -> None:
     assert rows[0].listening["events"] == [[0.5, "left", "play", 0]]
 
 
+def test_a_clip_that_was_damaged_is_no_missing_one(page: Page, labelling: Labelling) -> None:
+    pair = page.state()["pair"]
+    connection = labelling._reader.connection
+    connection.execute("DROP TRIGGER clips_no_update")
+    connection.execute("UPDATE clips SET tokens = '[1, '")
+    answer = page.client.get(f"/clips/{pair['left']['id']}/sound.wav")
+    assert (answer.status, answer.headers["content-type"]) == (507, "text/plain; charset=utf-8")
+    assert "taste.db is damaged" in answer.body.decode()
+
+
 def test_what_is_told_of_clips_is_forgotten_in_time(
     page: Page, labelling: Labelling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
