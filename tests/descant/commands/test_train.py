@@ -158,7 +158,8 @@ def test_options_are_json_where_they_can_be() -> None:
 def test_options_decide_what_is_trained_on(tmp_path: Path) -> None:
     run = train(tmp_path / "run", "--set", "cantus=D4 F4 E4 D4", "position=below", "max-notes=6")
     manifest = load_checkpoint(run / "checkpoints/last").manifest
-    assert manifest["env"]["kwargs"] == {"cantus": "D4 F4 E4 D4", "position": "below", "max_notes": 6}
+    wanted = {"pool": 16, "cantus": "D4 F4 E4 D4", "position": "below", "max_notes": 6}  # of both --set
+    assert manifest["env"]["kwargs"] == wanted
     assert {record["length"] for record in read_metrics(run / "metrics.jsonl")} == {4.0}
 
 
