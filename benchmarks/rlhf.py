@@ -5,7 +5,7 @@
    round asks about what the tuned policy writes too. Beside it: `dpo` straight from the same comparisons, tuning on the
    teacher's taste itself, and the prior.
 2. Groups that disagree: `btl`, `dpl` and `vpl` on comparisons held out, policies tuned for a group's z, with the same
-   KL for all and with the same price of a nat, and pluralism three ways.
+   KL for all and with the same price of a nat, one policy that reads z, and pluralism three ways.
 
 After Christiano et al. 2017, Ziegler et al. 2019 and Poddar et al. 2024. The bars are in `rlhf_tables`.
 """
@@ -19,12 +19,13 @@ from typing import Any
 
 from .jobs import Done, Job
 from .rl_tuner_prior import OWN, given, prior_in
-from .rlhf_settings import GROUPS, PRICED, ROUNDS
+from .rlhf_settings import GROUPS, PRICED, READING, ROUNDS
 from .rlhf_tables import (
     accuracy_table,
     bars_table,
     plural_table,
     priced_table,
+    reading_table,
     rounds_table,
     steerable_table,
 )
@@ -36,8 +37,13 @@ WORK = {
     "rounds": "rlhf_rounds:learned",
     "groups": "rlhf_groups:disagreeing",
     "groups at one price": "rlhf_groups:at_one_price",
+    "groups, one policy": "rlhf_groups:reading",
 }
-SETTINGS = {"groups": GROUPS, "groups at one price": PRICED}  # and ROUNDS of the others
+SETTINGS = {
+    "groups": GROUPS,
+    "groups at one price": PRICED,
+    "groups, one policy": READING,
+}  # and ROUNDS of the others
 
 
 def prior_facts(prior: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -59,7 +65,15 @@ def jobs(seeds: Sequence[int], prior: Path | None = None) -> list[Job]:
 
 def tables(done: Sequence[Done], out: Path) -> list[Table]:
     """Rounds, groups, pluralism, bars."""
-    makers = (rounds_table, accuracy_table, steerable_table, priced_table, plural_table, bars_table)
+    makers = (
+        rounds_table,
+        accuracy_table,
+        steerable_table,
+        priced_table,
+        reading_table,
+        plural_table,
+        bars_table,
+    )
     return [make(done) for make in makers]
 
 

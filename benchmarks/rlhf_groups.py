@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from descant.agent import Agent
+from descant.conditioning import Given
 from descant.preferences.records import Clip
 from descant.preferences.tastes import parse_taste, step_rewards
 from descant.preferences.teachers import Annotator, Teacher
@@ -22,7 +23,7 @@ from descant.registry import load
 from descant.reward_models.comparisons import ANSWERS, Comparisons, make_comparisons
 from descant.reward_models.fitting import fit
 from descant.reward_models.models import CONFIGS
-from descant.reward_models.saving import save_reward_model
+from descant.reward_models.saving import load_reward_model, save_reward_model
 from descant.reward_models.views import View, view_of
 from descant.tasks import Floats, Ints
 
@@ -30,7 +31,8 @@ from .rl_tuner_prior import ENV, Prior, prior_in
 from .rlhf_policies import clips_of, preferred, seeds, tune, writes
 from .rlhf_settings import GroupSettings
 
-COMPARED, FITTED, TUNED, MEASURED, DRAWN = range(10, 15)  # streams of random numbers
+COMPARED, FITTED, TUNED, MEASURED, DRAWN, NEWCOMERS = range(10, 16)  # streams of random numbers
+NEW = "new"  # before the group's name: for one of it whom nobody has met
 LIKED = 0.9  # a group likes what it ranks above this share of the prior's melodies
 SETS = 1000  # of melodies, over which coverage is averaged
 
@@ -66,6 +68,33 @@ class Groups:
 
     def run(self) -> dict[str, Any]:
         """Accuracy of each kind of reward model; what the groups think of policies; the three ways of pluralism."""
+        accuracy = self.fitted()
+        worths, kl = self.measured(self.tuned())
+        return (
+            {"accuracy": accuracy, "kl": kl} | self.judged(worths) | self.mixed(worths) | self.covered(worths)
+        )
+
+    def read(self) -> dict[str, Any]:
+        """The same of one policy that reads z, and what it writes for people whom nobody has met.
+
+        Of each group there is one, whose code is read off as many answers as a context of the reward model has.
+        """
+        accuracy = self.fitted()
+        one = self._tuned_on("vpl", annotators="all")
+        policies: dict[str, Any] = {"prior": self.home.agent, "btl": self._tuned_on("btl")}
+        model = load_reward_model(self.folder / "vpl").model
+        met = model.codes_of_annotators().numpy()
+        for name in self.names:
+            policies[name] = Given(one, met[model.annotator(f"{name}-1")])
+        for name, code in self.newcomers(model).items():
+            policies[f"{NEW} {name}"] = Given(one, code)
+        worths, kl = self.measured(policies)
+        new = {g: preferred(worths[f"{NEW} {g}"][g], worths["btl"][g]) for g in self.names}
+        known = {name: worth for name, worth in worths.items() if not name.startswith(NEW)}
+        return {"accuracy": accuracy, "kl": kl, "newcomers": new} | self.judged(known)
+
+    def fitted(self) -> dict[str, float]:
+        """Fit the reward models and keep them; the accuracy of each on comparisons held out."""
         data, view = self.compared()
         accuracy = {}
         for kind, options in self.settings.models.items():
@@ -73,10 +102,19 @@ class Groups:
             fitted = fit(kind, view.space, data, config)
             accuracy[kind] = fitted.report["accuracy"]["value"]
             save_reward_model(self.folder / kind, fitted, view)
-        worths, kl = self.tuned()
-        return (
-            {"accuracy": accuracy, "kl": kl} | self.judged(worths) | self.mixed(worths) | self.covered(worths)
-        )
+        return accuracy
+
+    def newcomers(self, model: Any) -> dict[str, Floats]:
+        """The code of somebody new of each group, float64[d], read off answers about other melodies of the prior."""
+        n, rng = model.config.context, np.random.default_rng([self.seed, NEWCOMERS])
+        found = writes(self.home.agent, self.home, 2 * n, seeds(self.seed, NEWCOMERS))
+        clips, items = clips_of(found, self.home, "prior"), view_of(ENV, found.last).items(found.last)
+        teacher, codes = Teacher(self.settings.temperature), {}
+        for name, taste in self.tastes.items():
+            own, pairs = worth_of(clips, taste), drawn_pairs(2 * n, n, rng)
+            answers = [ANSWERS[teacher.answer(own[a], own[b], rng)] for a, b in pairs.tolist()]
+            codes[name] = model.read_code(make_comparisons(items, pairs, answers)).double().numpy()
+        return codes
 
     def compared(self) -> tuple[Comparisons, View]:
         """Pairs of the prior's melodies drawn for each annotator, and what they say."""
@@ -95,21 +133,21 @@ class Groups:
         data = make_comparisons(view.items(found.last), pairs, answers, who)
         return dataclasses.replace(data, names=tuple(person.name for person in people)), view
 
-    def tuned(self) -> tuple[dict[str, dict[str, Floats]], dict[str, float]]:
-        """What melodies are worth to each group, float64[n] by policy and group; KL of each policy to the prior.
+    def tuned(self) -> dict[str, Any]:
+        """The prior, one tuned on btl, and one for each group, tuned on vpl with the code of its first annotator."""
+        each = {name: self._tuned_on("vpl", annotator=f"{name}-1") for name in self.names}
+        return {"prior": self.home.agent, "btl": self._tuned_on("btl"), **each}
 
-        Policies: the prior; one tuned on btl; one for each group, tuned on vpl with the code of its first annotator.
-        """
-        s, rewards = self.settings, {"btl": {"path": str(self.folder / "btl")}}
-        for name in self.names:
-            rewards[name] = {"path": str(self.folder / "vpl"), "annotator": f"{name}-1"}
-        policies: dict[str, Agent] = {"prior": self.home.agent}
-        for name, options in rewards.items():
-            reward = {"name": "preference", **options}
-            policies[name] = tune(self.home, reward, seeds(self.seed, TUNED), s.steps, s.kl_target, s.tuning)
+    def _tuned_on(self, kind: str, **whose: Any) -> Agent:
+        """A policy tuned on one of the reward models."""
+        s, reward = self.settings, {"name": "preference", "path": str(self.folder / kind), **whose}
+        return tune(self.home, reward, seeds(self.seed, TUNED), s.steps, s.kl_target, s.tuning)
+
+    def measured(self, policies: Mapping[str, Any]) -> tuple[dict[str, dict[str, Floats]], dict[str, float]]:
+        """What melodies are worth to each group, float64[n] by policy and group; KL of each policy to the prior."""
         worths, kl = {}, {}
         for place, (name, policy) in enumerate(policies.items()):
-            found = writes(policy, self.home, s.compositions, seeds(self.seed, MEASURED, place))
+            found = writes(policy, self.home, self.settings.compositions, seeds(self.seed, MEASURED, place))
             assert found.kl is not None
             clips, kl[name] = clips_of(found, self.home, name), float(found.kl.mean())
             worths[name] = {group: worth_of(clips, taste) for group, taste in self.tastes.items()}
@@ -202,3 +240,9 @@ def at_one_price(
 ) -> dict[str, Any]:
     """The job whose policies all pay the same for a nat: those of `disagreeing` each pay what spends their KL."""
     return disagreeing(seed, settings, prior, folder)
+
+
+def reading(seed: int, settings: Mapping[str, Any], prior: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The job with one policy for all, that reads z."""
+    with TemporaryDirectory() as place:
+        return Groups(prior_in(folder, prior), GroupSettings(**settings), seed, Path(place)).read()

@@ -13,6 +13,7 @@ from torch.nn import Module
 
 from descant.agent import Agent
 from descant.compositions import Compositions, write_compositions
+from descant.conditioning import Blind, Conditioned, beneath
 from descant.makers import make_agent
 from descant.music.keys import Key
 from descant.preferences.clips import melody_clip
@@ -48,8 +49,10 @@ def tune(
     begun = copy.deepcopy(network.state_dict())
     agent.learn(steps)
 
+    seen = reward if beneath(agent.observation_space) is not None else "rl-tuner"  # who draws the codes
+
     def kl() -> float:
-        found = writes(agent, home, DRAWN, seeds(seed, 1)).kl
+        found = writes(agent, home, DRAWN, seeds(seed, 1), seen).kl
         assert found is not None
         return float(found.mean())
 
@@ -82,7 +85,8 @@ def draw_back(network: Module, begun: Mapping[str, Tensor], kl: Callable[[], flo
 def writes(agent: Agent, home: Prior, n: int, seed: int, reward: Any = "rl-tuner") -> Compositions:
     """`n` melodies drawn from the policy, their worth by a reward, log p and exact KL to the prior."""
     task = make_task(ENV, **home.options | {"reward": reward})
-    return write_compositions(agent, task, n, prior=home.agent, seed=seed, terms=False)
+    prior = Blind(home.agent) if isinstance(task, Conditioned) else home.agent
+    return write_compositions(agent, task, n, prior=prior, seed=seed, terms=False)
 
 
 def clips_of(found: Compositions, home: Prior, source: str) -> list[Clip]:

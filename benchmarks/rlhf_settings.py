@@ -136,3 +136,7 @@ PRICED = dataclasses.replace(
     },
     tuning={**{name: value for name, value in TUNING.items() if name != "kl_gain"}, "kl_coef": PRICE},
 )
+# One policy that reads z, on the same reward models at the same price. It learns three tastes and how to tell them
+# apart, in steps enough: after 200,000 the group that preferred it least to the prior did so in 63 % of pairs, after
+# 800,000 in 96 (seed 100). The policy of btl has as many.
+READING = dataclasses.replace(PRICED, steps=800_000)

@@ -17,7 +17,7 @@ MINUTES: dict[str, float] = {
     "over-optimisation": 3.7,
     "rl-tuner": 117,
     "preferences": 24,
-    "rlhf": 103,
+    "rlhf": 153,
     "translation": 129,
     "speed": 4.0,
 }

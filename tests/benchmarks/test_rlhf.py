@@ -20,7 +20,7 @@ from descant.benchmarks import rlhf_groups as groups_module
 from descant.benchmarks.jobs import Done, call
 from descant.benchmarks.rl_tuner_prior import Prior, prior_in
 from descant.benchmarks.rlhf import RLHF, jobs, tables
-from descant.benchmarks.rlhf_groups import Groups, at_one_price, disagreeing, drawn_pairs
+from descant.benchmarks.rlhf_groups import Groups, at_one_price, disagreeing, drawn_pairs, reading
 from descant.benchmarks.rlhf_policies import agreement, clips_of, preferred, rules, writes
 from descant.benchmarks.rlhf_rounds import Loop
 from descant.benchmarks.rlhf_settings import GROUPS, PRICE, ROUNDS, TASTE, GroupSettings, Settings
@@ -28,6 +28,7 @@ from descant.cli import main
 from descant.preferences.store import Store
 from descant.preferences.tastes import step_rewards
 from descant.registry import suites
+from descant.reward_models.saving import load_reward_model
 from descant.shells import make_task
 
 QUICK: dict[str, Any] = {
@@ -218,6 +219,8 @@ def test_groups_at_one_price_differ_in_the_price_and_how_reward_models_learn() -
     assert {n: v for n, v in same["tuning"].items() if n not in ("kl_coef", "kl_gain")} == {
         n: v for n, v in one["tuning"].items() if n != "kl_coef"
     }
+    read = given["reading"]  # as many steps for one policy as for eight
+    assert {name for name in one if one[name] != read[name]} == {"steps"}
 
 
 class Square(nn.Module):
@@ -319,6 +322,41 @@ def test_the_groups_run_whole(prior: Prior) -> None:
     assert all(priced["kl"][name] < min(found["kl"][name], 0.02) for name in ("btl", *FEW.groups))
 
 
+def test_one_policy_reads_for_whom_it_is(
+    prior: Prior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {}
+    measured = Groups.measured
+
+    def watched(self: Groups, policies: dict[str, Any]) -> Any:
+        told.update(policies)
+        return measured(self, policies)
+
+    monkeypatch.setattr(Groups, "measured", watched)
+    settings = dataclasses.replace(FEW, models={kind: FEW.models[kind] for kind in ("btl", "vpl")})
+    found = reading(0, dataclasses.asdict(settings), {"run": prior.path}, "")
+    new = [f"new {name}" for name in FEW.groups]
+    assert list(told) == ["prior", "btl", *FEW.groups, *new] == list(found["kl"])
+    given = [told[name] for name in (*FEW.groups, *new)]
+    assert len({id(policy.policy) for policy in given}) == 1
+    assert len({tuple(policy.code.tolist()) for policy in given}) == 6
+    assert found["preferred"]["step-lovers"].keys() == {"prior", "btl", "leap-lovers", "high-lovers"}
+    assert found["newcomers"].keys() == FEW.groups.keys()
+    assert all(0 <= share <= 1 for share in found["newcomers"].values())
+    assert json.loads(json.dumps(found)) == found
+    whole = Groups(prior, settings, 0, tmp_path)
+    whole.fitted()
+    model = load_reward_model(tmp_path / "vpl").model
+    known = model.codes_of_annotators().numpy().astype(np.float32)
+    assert (
+        told["leap-lovers"].code.tolist() == known[3].tolist()
+    )  # the first of them, after three step-lovers
+    codes = whole.newcomers(model)
+    assert all((told[f"new {name}"].code == code.astype(np.float32)).all() for name, code in codes.items())
+    monkeypatch.setitem(whole.settings.tastes, "step-lovers", "high=1")  # type: ignore[arg-type]
+    assert (whole.newcomers(model)["step-lovers"] != codes["step-lovers"]).any()  # hears what they answer
+
+
 # Tables
 
 
@@ -357,6 +395,9 @@ def done_of(seeds: int = 3, **changed: Any) -> list[Done]:
             own["disagreeing"]["preferred"][g]["btl"] = changed.get("same_kl", 0.7)
             own["at_one_price"]["kl"][g] = 0.2
         own["at_one_price"]["kl"]["btl"] = 0.01
+        own["reading"] = copy.deepcopy(own["at_one_price"]) | {"newcomers": dict.fromkeys(names, 0.85)}
+        for g in names:
+            own["reading"]["preferred"][g]["btl"] = changed.get("read", 0.9)
         found.append(Done(job, own[work], 1.0))
     return found
 
@@ -387,14 +428,20 @@ def test_what_reaches_every_bar_misses_none(tmp_path: Path) -> None:
 
 
 def test_policies_at_one_price_have_a_table_and_a_bar_of_their_own(tmp_path: Path) -> None:
-    found = tables(done_of(preferred=0.81, same_kl=0.6), tmp_path)
-    steerable, priced, bars = (found[i] for i in (2, 3, -1))
+    found = tables(done_of(preferred=0.81, same_kl=0.6, read=0.82), tmp_path)
+    steerable, priced, read, bars = (found[i] for i in (2, 3, 4, -1))
     assert [row[1] for row in steerable.rows] == ["60.0 ± 0.0"] * 3
     assert [row[1] for row in priced.rows] == ["81.0 ± 0.0"] * 3 + [""]
     assert [row[-1] for row in priced.rows] == ["0.200 ± 0.000"] * 3 + ["0.010 ± 0.000"]
-    (bar,) = (row for row in bars.rows if row[0].startswith("policy of z"))
+    (bar,) = (row for row in bars.rows if row[0].startswith("policy of z preferred"))
     assert bar[1] == "0.81"
-    assert bars.rows[-1] == ("the same at the same KL", "0.6", "no bar; at least 0.8 before", "")
+    assert [row[1] for row in read.rows] == ["82.0 ± 0.0"] * 3 + [""]
+    assert [row[-2:] for row in read.rows[:3]] == [("85.0 ± 0.0", "0.200 ± 0.000")] * 3
+    assert read.rows[3][-1] == "0.010 ± 0.000"
+    (bar,) = (row for row in bars.rows if row[0].startswith("one policy"))
+    assert bar[1:] == ("0.82", "at least 0.8", "met")
+    name = "policy of z at the same KL, the least group"
+    assert bars.rows[-1] == (name, "0.6", "no bar; at least 0.8 before", "")
 
 
 def test_the_worst_seed_and_group_must_be_above_the_bar(tmp_path: Path) -> None:
@@ -424,6 +471,7 @@ def test_data_that_lacks_the_control_makes_the_tables(tmp_path: Path) -> None:
         ({"accuracy": {"dpl": 0.69}}, "accuracy of dpl"),
         ({"accuracy": {"dpl": 0.91}}, "accuracy of dpl"),
         ({"preferred": 0.79}, "policy of z"),
+        ({"read": 0.79}, "one policy"),
     ],
 )
 def test_each_bar_is_missed_alone(changed: dict[str, Any], name: str, tmp_path: Path) -> None:
@@ -436,12 +484,12 @@ def test_what_failed_is_counted_and_nothing_measured_misses(tmp_path: Path) -> N
     found = tables(broken, tmp_path)
     assert len(found[0].failed) == len(broken)
     assert not found[0].met
-    assert len(missed(broken, tmp_path)) == 6
+    assert len(missed(broken, tmp_path)) == 7
 
 
 def test_there_is_a_job_for_every_part_on_every_seed() -> None:
     made = jobs(range(3))
-    assert len({job.key for job in made}) == len(made) == 1 + 3 * 5
+    assert len({job.key for job in made}) == len(made) == 1 + 3 * 6
     for job in made:
         module, _, name = job.work.partition(":")
         assert callable(getattr(import_module(module), name))
@@ -492,4 +540,4 @@ def test_what_is_done_is_known_by_its_settings(prior: Prior, monkeypatch: pytest
     assert keys() == before
     monkeypatch.setitem(rlhf.SETTINGS, "groups", FEW)
     same = [old == new for old, new in zip(before, keys(), strict=True)]
-    assert same == [True, True, True, True, False, True]
+    assert same == [True, True, True, True, False, True, True]
