@@ -42,7 +42,7 @@ class Preference:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path = "",
         aggregate: Aggregate = "mean",
         penalty: float = 1.0,
         annotator: str | None = None,
@@ -50,6 +50,10 @@ class Preference:
         annotators: Sequence[str] | Literal["all"] | None = None,
         code: Sequence[float] | None = None,
     ) -> None:
+        if not str(path):
+            raise DescantError(
+                "The reward preference needs a reward model: preference:models/taste, a folder of descant prefs fit."
+            )
         for what, value, known in (("aggregate", aggregate, Aggregate), ("mode", mode, Mode)):
             if value not in get_args(known):
                 raise DescantError(f"Unknown {what} {value!r}.{did_you_mean(str(value), get_args(known))}")

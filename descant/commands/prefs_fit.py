@@ -25,12 +25,16 @@ class Fit:
     are on one side. The model is a folder; the reward preference takes it: --set reward=preference:models/taste.
 
     Example: descant prefs fit taste.db --out models/taste --kind btl --models 5
+
+    Example: descant prefs fit translations.db --run runs/grammar --out models/wording
     """
 
     store: Annotated[Path, tyro.conf.Positional]
     """A store with judgements."""
     out: Path = Path("models/preference")
     """The folder to write; a reward model there is replaced."""
+    run_of_clips: Annotated[str | None, tyro.conf.arg(name="run")] = None
+    """Translations: the run that wrote the clips, or one trained on the same text, whose words they are."""
     kind: str = "btl"
     """btl, one taste for all; dpl, distributions of scores; vpl, a code of each person; per-user, a head for each."""
     models: int | None = None
@@ -93,6 +97,7 @@ class Fit:
     def run(self) -> int:
         """Fit, save, say how good it is."""
         at_least(0, seed=self.seed)
+        from descant.commands.prefs_translations import sentences_of
         from descant.reward_models.comparisons import read_comparisons
         from descant.reward_models.fitting import fit
         from descant.reward_models.measures import bounds
@@ -101,8 +106,9 @@ class Fit:
 
         config = self._config()
         refuse_other_content(self.out)  # before the work, not after
+        text = None if self.run_of_clips is None else sentences_of(self.run_of_clips)
         with Store(self.store, read_only=True) as store:
-            data, view, _ = read_comparisons(store)
+            data, view, _ = read_comparisons(store, text)
             allowed, clips = bounds(store), list(store.clips())
         with progress(config.epochs, "fitting", enabled=self.progress) as shown:
             fitted = fit(
@@ -111,7 +117,7 @@ class Fit:
         fitted.report["bounds"] = allowed
         save_reward_model(self.out, fitted, view)
         if self.scores is not None:
-            told = clip_scores(load_reward_model(self.out), clips)
+            told = clip_scores(load_reward_model(self.out), clips, text)
             write_atomically(self.scores, (json.dumps(told) + "\n").encode())
         report = fitted.report | {"out": str(self.out), "store": str(self.store)}
         if self.json:
@@ -126,7 +132,7 @@ class Fit:
 
         kind = config_of(self.kind)
         known = {f.name for f in dataclasses.fields(kind)}
-        plain = ("store", "out", "kind", "scores", "progress", "json")
+        plain = ("store", "out", "run_of_clips", "kind", "scores", "progress", "json")
         asked = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
@@ -170,4 +176,9 @@ def _print(report: dict[str, Any]) -> None:
         bound = report["bounds"][name]
         if bound["value"] is not None:
             print(f"bound {bound['value']:.1%} [{bound['low']:.1%}, {bound['high']:.1%}]: {words}")
-    print(f"now: --set reward=preference:{report['out']}")
+    if report["kind"] in ("vpl", "per-user"):
+        spec = json.dumps({"name": "preference", "path": report["out"], "annotators": "all"})
+        print(f"now, for whoever is named: --set 'reward={spec}'")
+        print(f"or for the mean taste: --set reward=preference:{report['out']}")
+    else:
+        print(f"now: --set reward=preference:{report['out']}")

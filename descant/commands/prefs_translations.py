@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from descant.commands.translation import ID, open_translator, split_task
 from descant.errors import DescantError
 from descant.preferences.records import Clip
+from descant.tasks import Task
 
 SPLIT = "val"
 
@@ -42,3 +45,11 @@ def translation_clips(place: str, name: str, n: int, temperature: float, seed: i
         )
         for row, tokens in zip(rows.tolist(), found.tokens, strict=True)
     ]
+
+
+def sentences_of(run: str) -> Task[Any]:
+    """The task of the sentences that clips of a run translate, with a reward of 0."""
+    from descant.reward_models.comparisons import KeepsLine
+
+    task: Task[Any] = split_task(open_translator(run), SPLIT, {"reward": KeepsLine()})
+    return task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,17 @@ class Played:
     rewards: Floats
 
 
-def play_clips(clips: Sequence[Clip], task: Task[Any]) -> Played:
-    """Take the tokens of clips of one problem and length as actions; DescantError where that is no whole episode."""
+def play_clips(clips: Sequence[Clip], task: Task[Any], options: Mapping[str, Any] | None = None) -> Played:
+    """Take the tokens of clips of one problem and length as actions; DescantError where that is no whole episode.
+
+    `options` are the task's at reset.
+    """
     tokens = np.array([clip.tokens for clip in clips], np.int64).T
     source = clips[0].source
     if not tokens.size or tokens.max() >= task.action_space.n:
         raise DescantError(f"A clip of {source} is no episode of {task.name}: its tokens are no actions.")
     rng = np.random.default_rng(0)
-    states, rewards, ended = [task.reset(rng, len(clips))], [], np.zeros(len(clips), bool)
+    states, rewards, ended = [task.reset(rng, len(clips), options)], [], np.zeros(len(clips), bool)
     for action in tokens:
         if ended.any():
             break

@@ -17,8 +17,8 @@ from descant.preferences.records import Clip, to_json
 from descant.preferences.store import Store
 from descant.reward_models.likelihoods import TIE, A, B
 from descant.reward_models.stacked import Items
-from descant.reward_models.views import View, view_of
-from descant.tasks import Floats, Ints
+from descant.reward_models.views import TRANSLATION, View, view_of
+from descant.tasks import Floats, Ints, Task
 
 ANSWERS = {"a": A, "b": B, "tie": TIE, "both_bad": TIE}
 
@@ -104,12 +104,15 @@ class KeepsLine:
         return np.zeros(len(action))
 
 
-def clip_items(clips: Sequence[Clip]) -> tuple[Items, View]:
-    """What reward models see of clips of one environment; DescantError for clips of several, or of text alone."""
+def clip_items(clips: Sequence[Clip], text: Task[Any] | None = None) -> tuple[Items, View]:
+    """What reward models see of clips of one environment; `text` is the task of the sentences that clips translate.
+
+    DescantError for clips of several environments, of none, or of other sentences.
+    """
     kinds = sorted({clip.environment for clip in clips})
-    if len(kinds) != 1 or kinds[0] not in (MELODY, COUNTERPOINT):
+    if len(kinds) != 1 or kinds[0] not in (MELODY, COUNTERPOINT, TRANSLATION):
         raise DescantError(
-            f"Reward models are fitted to clips of one environment, {MELODY} or {COUNTERPOINT}, "
+            f"Reward models are fitted to clips of one environment, {MELODY}, {COUNTERPOINT} or {TRANSLATION}, "
             f"not of {', '.join(kinds) or 'none'}: make a store of its own for each."
         )
     groups: dict[str, list[int]] = {}
@@ -118,7 +121,7 @@ def clip_items(clips: Sequence[Clip]) -> tuple[Items, View]:
     parts, view = [], None
     for rows in groups.values():
         together = [clips[row] for row in rows]
-        last = play_clips(together, task_of(together[0], KeepsLine())).states[-1]
+        last = _last_of(together, text)
         view = view or view_of(kinds[0], last)
         parts.append(view.items(last))
     assert view is not None
@@ -127,6 +130,20 @@ def clip_items(clips: Sequence[Clip]) -> tuple[Items, View]:
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order))
     return joined.take(back), view
+
+
+def _last_of(clips: Sequence[Clip], text: Task[Any] | None) -> Any:
+    """The state in which clips of one problem and length end."""
+    first = clips[0]
+    if first.environment != TRANSLATION:
+        return play_clips(clips, task_of(first, KeepsLine())).states[-1]
+    if text is None:
+        raise DescantError(
+            f"Clips of {TRANSLATION} are of a run's own sentences and words: pass --run, the run that wrote them, or "
+            "one trained on the same text."
+        )
+    options = {**first.arguments, "pairs": list(first.arguments.get("pairs", ())) * len(clips)}
+    return play_clips(clips, text, options).states[-1]
 
 
 def join_items(parts: Sequence[Items]) -> Items:
@@ -138,10 +155,11 @@ def join_items(parts: Sequence[Items]) -> Items:
     return Items(torch.cat(padded), torch.cat([part.lengths for part in parts]))
 
 
-def read_comparisons(store: Store) -> tuple[Comparisons, View, list[Clip]]:
+def read_comparisons(store: Store, text: Task[Any] | None = None) -> tuple[Comparisons, View, list[Clip]]:
     """The standing judgements of a store, skips left out, and the clips that `items` are, in order.
 
-    Both bad counts as a tie. Clips of equal content are the same to the split, whoever wrote them.
+    Both bad counts as a tie. Clips of equal content are the same to the split, whoever wrote them. `text` as of
+    `clip_items`.
     """
     standing = [j for j in store.standing() if j.choice in ANSWERS]
     if not standing:
@@ -150,7 +168,7 @@ def read_comparisons(store: Store) -> tuple[Comparisons, View, list[Clip]]:
     wanted = dict.fromkeys(h for j in standing for h in (pairs[j.pair].a, pairs[j.pair].b))
     clips = [clip for clip in store.clips() if clip.hash in wanted]
     place = {clip.hash: row for row, clip in enumerate(clips)}
-    items, view = clip_items(clips)
+    items, view = clip_items(clips, text)
     names = sorted({j.annotator for j in standing})
     rows = [(place[pairs[j.pair].a], place[pairs[j.pair].b]) for j in standing]
     contents = {content: i for i, content in enumerate(sorted({clip.content for clip in clips}))}

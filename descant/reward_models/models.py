@@ -55,6 +55,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check_ties(self.ties)
+        if any(width < 1 for width in self.hidden):
+            raise DescantError(f"hidden must be widths of 1 or more, not {self.hidden}.")
         if self.models < 1 or self.batch_size < 1 or self.epochs < 1 or self.patience < 0:
             raise DescantError("models, batch_size and epochs must be 1 or more, patience 0 or more.")
         if not 0 <= self.noise < 1:

@@ -17,7 +17,7 @@ from descant.reward_models.models import RewardModel, aggregate, config_of, make
 from descant.reward_models.stacked import Items
 from descant.reward_models.views import View, make_view
 from descant.runs.checkpoints import load_checkpoint, save_checkpoint
-from descant.tasks import Floats
+from descant.tasks import Floats, Task
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,15 @@ class Saved:
         """One score each, float64[N], as `aggregate` makes of them."""
         return aggregate(self.model.scores(items, annotator).double(), by, weight).numpy()
 
-    def scores_of(self, clips: list[Clip], annotator: str | None = None) -> Floats:
+    def scores_of(
+        self, clips: list[Clip], annotator: str | None = None, text: Task[Any] | None = None
+    ) -> Floats:
         """Scores of clips by each of the models, float64[M, N]; DescantError for clips of another environment."""
-        return self.scores(self.items_of(clips), annotator)
+        return self.scores(self.items_of(clips, text), annotator)
 
-    def items_of(self, clips: list[Clip]) -> Items:
-        """What the model sees of clips; DescantError for clips of another environment."""
-        items, view = clip_items(clips)
+    def items_of(self, clips: list[Clip], text: Task[Any] | None = None) -> Items:
+        """What the model sees of clips; DescantError for clips of another environment, or of other words."""
+        items, view = clip_items(clips, text)
         if (view.environment, dict(view.vocabulary)) != (self.view.environment, dict(self.view.vocabulary)):
             raise DescantError(
                 f"The reward model is of {self.view.environment}, the clips of {view.environment}."
@@ -102,8 +104,8 @@ def _config(kind: str, fields: dict[str, Any]) -> Any:
     return config_of(kind)(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
 
 
-def clip_scores(saved: Saved, clips: list[Clip]) -> dict[str, Any]:
+def clip_scores(saved: Saved, clips: list[Clip], text: Task[Any] | None = None) -> dict[str, Any]:
     """What `descant prefs pairs --scores` reads: {"model_hash", "scores": {CLIP_HASH: [one a model]}}."""
-    scores = saved.scores_of(clips)
+    scores = saved.scores_of(clips, text=text)
     rows = np.round(scores.T, 6).tolist()
     return {"model_hash": saved.hash, "scores": {c.hash: row for c, row in zip(clips, rows, strict=True)}}

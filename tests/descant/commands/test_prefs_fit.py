@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 
 import descant
 from descant.cli import main
 from descant.commands.prefs_fit import Fit
 from descant.errors import DescantError
+from descant.preferences.records import Judgement
 from descant.preferences.store import Store
 from descant.reward_models.models import CONFIGS, config_of
 
@@ -142,3 +144,54 @@ def test_bad_input_is_one_line(store: Path, tmp_path: Path, capsys: pytest.Captu
         _, err = fitted(capsys, *wrong, code=2)
         assert words in err
         assert len(err.strip().splitlines()) == 1
+
+
+def test_translations_are_fitted_with_the_run_that_has_their_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, store, out = (str(tmp_path / name) for name in ("run", "wording.db", "wording"))
+    words = ["--set", "size=64", "--config.recurrent", "--config.trunk", "gru", "--config.hidden", "8", "8"]
+    small = ["--total-timesteps", "200", "--config.num-envs", "4", "--no-progress", "--out", run]
+    assert main(["train", "descant/Translation-v0", "--agent", "reinforce", *words, *small]) == 0
+    assert main(["prefs", "new", store, run, "--n", "60"]) == 0
+    assert main(["prefs", "pairs", store, "--n", "24", "--between", "any", "--repeat", "0"]) == 0
+    with Store(store) as opened:
+        clips = {clip.hash: clip for clip in opened.clips()}
+        for pair in opened.pairs():  # the shorter one is better
+            a, b = (len(clips[side].tokens) for side in (pair.a, pair.b))
+            choice = "tie" if a == b else "a" if a < b else "b"
+            opened.add_judgement(Judgement(pair.uuid, "ann", choice))
+    _, err = fitted(capsys, store, "--out", out, *QUICK, code=2)
+    assert "pass --run, the run that wrote them" in err
+    scores = tmp_path / "scores.json"
+    report = fitted(capsys, store, "--out", out, "--run", run, "--scores", str(scores), "--json", *QUICK)
+    told = json.loads(scores.read_text())["scores"]
+    assert set(told) == set(clips)
+    env: Any = gymnasium.make_vec(
+        "descant/Translation-v0", num_envs=1, size=64, split="val", reward=f"preference:{out}"
+    )
+    task = env.unwrapped.task
+    for clip in list(clips.values())[:5]:  # the environment gives what the store was told
+        rng, total = np.random.default_rng(0), 0.0
+        state = task.reset(rng, 1, clip.arguments)
+        for token in clip.tokens:
+            state, reward, _ = task.step(state, np.array([token]), rng)
+            total += float(reward[0])
+        assert total == pytest.approx(np.mean(told[clip.hash]), abs=1e-4)
+    assert report["kind"] == "btl"
+    words.insert(2, f"reward=preference:{out}")
+    train = ["train", "descant/Translation-v0", "--agent", "reinforce", *words, *small[:-1]]
+    assert main([*train, str(tmp_path / "tuned")]) == 0
+
+
+def test_what_can_be_said_of_a_model_of_people_is_said(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = fitted(capsys, str(store), "--out", str(tmp_path / "m"), "--kind", "per-user", *QUICK)
+    assert '"annotators": "all"}' in out
+    _, err = fitted(
+        capsys, str(store), "--out", str(tmp_path / "m"), "--no-progress", "--hidden", "0", code=2
+    )
+    assert "hidden must be widths of 1 or more" in err
+    with pytest.raises(DescantError, match="needs a reward model: preference:models/taste"):
+        descant.make_reward("preference")
