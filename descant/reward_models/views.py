@@ -263,8 +263,7 @@ def _kind(environment: str) -> Any:
 def _check_kind(state: Any, kind: type, environment: str) -> None:
     if not isinstance(state, kind):
         raise DescantError(
-            f"The reward model was fitted to {environment}, not to {type(state).__module__}: "
-            "take one that was fitted to this environment."
+            f"The reward model was fitted to {environment}, which this environment is not: take one fitted to this one."
         )
 
 
