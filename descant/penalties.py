@@ -168,7 +168,7 @@ def load_policy(network: Network, path: Any) -> None:
     for name, parameter in held(network).items():
         value = found.get(f"policy.{name}")
         if value is None and not parted:
-            value = _beneath(name, parameter, found)
+            value = _without_code(name, parameter, found)
         if value is None or value.shape != parameter.shape:
             has = "no such weights" if value is None else f"{list(value.shape)}"
             raise DescantError(
@@ -179,7 +179,7 @@ def load_policy(network: Network, path: Any) -> None:
             parameter.copy_(value)
 
 
-def _beneath(name: str, parameter: Tensor, found: Mapping[str, Tensor]) -> Tensor | None:
+def _without_code(name: str, parameter: Tensor, found: Mapping[str, Tensor]) -> Tensor | None:
     """The weight of a policy that sees no code, where this one is its part; 0 for what the code adds."""
     if name.startswith(ADDED):
         return torch.zeros_like(parameter)

@@ -120,10 +120,10 @@ def code_in(store: str, annotator: str, model: str) -> Any:
     from descant.reward_models.saving import load_reward_model
 
     with Store(store) as opened:
-        data, _, clips = read_comparisons(opened)
+        data, view, _ = read_comparisons(opened)
     if annotator not in data.names:
         raise DescantError(f"{store} has no judgement of {annotator!r}.{did_you_mean(annotator, data.names)}")
     saved = load_reward_model(model)
-    saved.items_of(clips)
+    saved.check_view(view)
     own = data.take((data.annotators == data.names.index(annotator)).nonzero()[:, 0])
     return saved.model.read_code(own).double().numpy()

@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from descant.agent import Agent
-from descant.commands.annotators import for_annotator, run_for
 from descant.commands.bounds import at_least
 from descant.commands.compose_melodies import Wanted, compose_melodies, leave
-from descant.commands.evaluate import bound, find_agent, outcome_json, problem_name
+from descant.commands.evaluate import bound, find_policy, outcome_json, place_of, problem_name
 from descant.commands.melodies import ID as MELODY
 from descant.commands.output import print_json
 from descant.commands.problems import ID, counterpoint_task, with_optimum
@@ -81,10 +80,8 @@ class Compose:
     def run(self) -> int:
         """Write the files; say where they are."""
         at_least(0, seed=self.seed)
-        if self.annotator is not None:
-            self.run_or_agent = run_for(self.run_or_agent, self.annotator, anybody=self.store is not None)
-        found, env_id, options = find_agent(self.run_or_agent, self.device)
-        agent, options = for_annotator(found, options, self.annotator, self.store)
+        self.run_or_agent = place_of(self.run_or_agent, self.annotator, self.store)
+        agent, env_id, options = find_policy(self.run_or_agent, self.annotator, self.store, self.device)
         if env_id == MELODY:
             self._refuse("counterpoint", "cantus", "position")
             return self._melodies(agent, options)

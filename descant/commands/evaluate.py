@@ -80,10 +80,8 @@ class Evaluate:
         """Print a table, or JSON."""
         at_least(0, seed=self.seed)
         at_least(1, episodes=self.episodes, n=self.n, beam=self.beam)
-        if self.annotator is not None:
-            self.run_or_agent = run_for(self.run_or_agent, self.annotator, anybody=self.store is not None)
-        found, env_id, options = find_agent(self.run_or_agent, self.device)
-        agent, options = for_annotator(found, options, self.annotator, self.store)
+        self.run_or_agent = place_of(self.run_or_agent, self.annotator, self.store)
+        agent, env_id, options = find_policy(self.run_or_agent, self.annotator, self.store, self.device)
         if env_id == "descant/Translation-v0" and translates(agent):
             return self._translations()
         if env_id == "descant/Melody-v0":
@@ -179,6 +177,20 @@ def find_agent(name: str, device: str | None = None) -> tuple[Agent, str, dict[s
             f"{name} does not say which environment it was trained on, so it can't be evaluated."
         )
     return agent, record["id"], record["kwargs"]
+
+
+def place_of(name: str, annotator: str | None, store: str | None) -> str:
+    """The run itself, or for an annotator the one for them in a folder; with a store, one that reads whom it is for."""
+    return name if annotator is None else run_for(name, annotator, anybody=store is not None)
+
+
+def find_policy(
+    run: str, annotator: str | None, store: str | None, device: str | None = None
+) -> tuple[Agent, str, dict[str, Any]]:
+    """As `find_agent`; one that reads whom it is for is given the annotator's code."""
+    agent, env_id, options = find_agent(run, device)
+    policy, own = for_annotator(agent, options, annotator, store)
+    return policy, env_id, own
 
 
 def _default() -> tuple[str, dict[str, Any]]:

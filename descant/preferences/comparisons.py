@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from descant.errors import DescantError
+from descant.preferences.connections import SQLITE
 from descant.preferences.exchange import import_any
 from descant.preferences.records import Clip, to_json
 from descant.preferences.store import Store
@@ -127,6 +128,6 @@ def _is_store(path: Path) -> bool:
     """Whether the file is one of SQLite; what is wrong with it is said by whoever opens it."""
     try:
         with open(path, "rb") as file:
-            return file.read(16) == b"SQLite format 3\x00"
+            return file.read(len(SQLITE)) == SQLITE
     except OSError:
         return False

@@ -13,6 +13,8 @@ from descant.errors import DescantError
 from descant.preferences.schema import APPLICATION_ID, MIGRATIONS
 from descant.version import __version__
 
+SQLITE = b"SQLite format 3\x00"  # what each of its databases begins with (sqlite.org/fileformat.html)
+
 WAIT = 30.0  # seconds that a writer waits for another
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from descant.errors import DescantError
-from descant.preferences.connections import Unsaved
+from descant.preferences.connections import SQLITE, Unsaved
 from descant.preferences.records import Clip, Judgement, Pair, as_dict, from_json, shown, to_json
 from descant.preferences.store import Store
 from descant.runs.progress import Reporter, progress
@@ -29,7 +29,6 @@ FILES = {"clip": "clips.csv", "pair": "pairs.csv", "judgement": "judgements.csv"
 JSON_FIELDS = ("arguments", "tokens", "metadata", "listening")
 TIMES = ("created", "shown", "decided", "recorded")
 LONGEST_LINE = 1 << 20  # bytes
-SQLITE = b"SQLite format 3\x00"
 BATCH = 1_000  # lines kept at once: short enough for others to write in between
 MANY = 20_000  # lines from which on an import says how far it is
 TOLD = 10  # broken lines that a report quotes

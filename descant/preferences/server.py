@@ -116,9 +116,8 @@ class Labelling:
             return _missing()
         try:
             content = await run_in_threadpool(render, hash)
-        except (
-            DescantError
-        ) as error:  # music that can't be engraved (the page has its notes as words), or damage
+        except DescantError as error:
+            # Damage, or music that can't be engraved, of which the page has the notes as words.
             return Response(str(error), 507 if isinstance(error, Unsaved) else 404, media_type="text/plain")
         if content is None:
             return _missing()

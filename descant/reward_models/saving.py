@@ -48,11 +48,15 @@ class Saved:
     def items_of(self, clips: list[Clip], text: Task[Any] | None = None) -> Items:
         """What the model sees of clips; DescantError for clips of another environment, or of other words."""
         items, view = clip_items(clips, text)
+        self.check_view(view)
+        return items
+
+    def check_view(self, view: View) -> None:
+        """DescantError for the view of another environment, or of other words."""
         if (view.environment, dict(view.vocabulary)) != (self.view.environment, dict(self.view.vocabulary)):
             raise DescantError(
                 f"The reward model is of {self.view.environment}, the clips of {view.environment}."
             )
-        return items
 
 
 def save_reward_model(path: str | Path, fitted: Fitted, view: View) -> None:
